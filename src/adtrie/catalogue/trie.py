@@ -1,0 +1,327 @@
+"""The implicit radix trie: sorted token sequences, each stored without what it shares with the one before.
+
+A node is (lo, hi, depth): the entries in [lo, hi) share their first `depth` tokens. Knows no model, no text, no score.
+Every lookup is clipped, so damaged arrays (an unverified snapshot) give wrong children, never a crash or a loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adtrie.catalogue.branches import BranchTable
+from adtrie.catalogue.sequences import Int64, common_prefixes, gather_ranges, range_indices, sort_sequences
+from adtrie.errors import CatalogueError
+
+Int32 = NDArray[np.int32]
+MAX_DEPTH = 255  # shared-prefix lengths are kept in one byte
+
+
+@dataclass(frozen=True)
+class Children:
+    """Children of n nodes, CSR: node i has children ptr[i]:ptr[i+1], ascending by token.
+
+    ptr int64[n+1]; tokens int32[C]; lo, hi int64[C]; is_leaf bool[C] (the child ends its entry; then hi == lo+1).
+    """
+
+    ptr: Int64
+    tokens: Int32
+    lo: Int64
+    hi: Int64
+    is_leaf: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Subtree:
+    """All non-leaf nodes strictly below n given nodes, parents before children (level by level).
+
+    tokens int32[T]; parents int32[T]: row of the parent, or -(1+i) directly below given node i;
+    lo, hi int64[T]; depth int32[T]; `children`: Children of the T rows, leaves included.
+    Rows are numbered as the non-leaf children appear in the given nodes' children, then in `children`.
+    """
+
+    tokens: Int32
+    parents: Int32
+    lo: Int64
+    hi: Int64
+    depth: Int32
+    children: Children
+
+
+@dataclass(frozen=True)
+class Remaining:
+    """Tokens still to come below n nodes, end token included: longest int64[n], mean float64[n]."""
+
+    longest: Int64
+    mean: NDArray[np.float64]
+
+
+class Trie:
+    """Immutable trie over `num_entries` sorted sequences, none a prefix of another; entry e in [0, num_entries).
+
+    edges uint16|uint32[E]: one token per trie edge, entry after entry; offsets uint32[N+1] into it;
+    shared uint8[N]: tokens entry e shares with entry e-1, which are therefore not stored again;
+    branches: child lists of the nodes with many entries.
+    """
+
+    def __init__(
+        self,
+        edges: NDArray[Any],
+        offsets: NDArray[np.uint32],
+        shared: NDArray[np.uint8],
+        branches: BranchTable,
+        max_depth: int,
+        vocab_size: int,
+    ) -> None:
+        self.edges = edges
+        self.offsets = offsets
+        self.shared = shared
+        self.branches = branches
+        self.num_entries = len(shared)
+        self.max_depth = max_depth
+        self.vocab_size = vocab_size
+        self._root: Children | None = None
+
+    @classmethod
+    def from_sequences(
+        cls, tokens: NDArray[Any], offsets: Int64, vocab_size: int | None = None
+    ) -> tuple[Trie, Int64]:
+        """The trie of the N sequences tokens[offsets[i]:offsets[i+1]], and order int64[N]: entry -> sequence.
+
+        Raises CatalogueError when there is none, or one is empty, over 255 tokens, repeated or a prefix of another.
+        """
+        narrow = narrow_tokens(tokens, vocab_size)
+        order = sort_sequences(narrow, offsets)
+        lengths = np.diff(offsets)[order]
+        shared = common_prefixes(narrow, offsets[:-1][order], lengths)
+        return cls.from_sorted(narrow, offsets[:-1][order], lengths, shared, vocab_size), order
+
+    @classmethod
+    def from_sorted(
+        cls, tokens: NDArray[Any], starts: Int64, lengths: Int64, shared: Int64, vocab_size: int | None = None
+    ) -> Trie:
+        """The trie of sorted sequences tokens[starts[e] : starts[e]+lengths[e]] with known common prefixes."""
+        if not len(starts):
+            raise CatalogueError("trie: no sequences, expected at least one; give a catalogue with rows")
+        longest, shortest = int(lengths.max()), int(lengths.min())
+        if shortest < 1 or longest > MAX_DEPTH:
+            raise CatalogueError(
+                f"trie: sequences of {shortest} to {longest} tokens, expected 1 to {MAX_DEPTH}; shorten the entries"
+            )
+        if np.any(shared >= lengths) or np.any(shared[1:] >= lengths[:-1]):
+            raise CatalogueError(
+                "trie: a sequence repeats or is a prefix of another; merge duplicates and end each with an end token"
+            )
+        own = lengths - shared
+        if int(own.sum()) >= 1 << 32:
+            raise CatalogueError("trie: 2^32 edges or more, expected fewer; split the catalogue")
+        edges = gather_ranges(tokens, starts + shared, own)
+        offsets = np.zeros(len(starts) + 1, dtype=np.uint32)
+        offsets[1:] = np.cumsum(own)
+        shared_bytes = shared.astype(np.uint8)
+        branches = BranchTable.build(shared_bytes, lengths)
+        return cls(edges, offsets, shared_bytes, branches, longest, vocab_size or int(edges.max()) + 1)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all arrays kept."""
+        return self.edges.nbytes + self.offsets.nbytes + self.shared.nbytes + self.branches.num_bytes
+
+    def length(self, entry: Any) -> Int64:
+        """Number of tokens of each entry, end token included: int64 of the same shape."""
+        entry = np.asarray(entry, dtype=np.int64)
+        own = self._offset(entry + 1) - self._offset(entry)
+        return np.clip(own + self.shared.take(entry, mode="clip"), 1, self.max_depth).astype(np.int64)
+
+    def _offset(self, entry: Int64) -> Int64:
+        return self.offsets.take(entry, mode="clip").astype(np.int64)
+
+    def _token(self, edge: Int64) -> Int32:
+        token = self.edges.take(edge, mode="clip").astype(np.int64)
+        return np.minimum(token, self.vocab_size - 1).astype(np.int32)
+
+    def children(self, lo: Any, hi: Any, depth: Any) -> Children:
+        """Children of n nodes (lo, hi int64[n], depth int32[n]); a child has depth+1."""
+        lo, hi, depth = _nodes(lo, hi, depth)
+        if len(lo) == 1 and hi[0] - lo[0] == self.num_entries:
+            if depth[0] == 0:
+                if self._root is None:
+                    self._root = self._children(lo, hi, depth)
+                return self._root
+        return self._children(lo, hi, depth)
+
+    def _children(self, lo: Int64, hi: Int64, depth: Int64) -> Children:
+        ptr, start = self._child_starts(lo, hi, depth)
+        if not len(start):
+            empty = np.zeros(0, dtype=np.int64)
+            return Children(ptr, empty.astype(np.int32), empty, empty, np.zeros(0, dtype=bool))
+        end = np.empty_like(start)
+        end[:-1] = start[1:]
+        end[ptr[1:] - 1] = hi
+        child_depth = np.repeat(depth + 1, np.diff(ptr))
+        offset = self._offset(start)
+        length = self._offset(start + 1) - offset + self.shared.take(start)
+        # Inner children store their own token first; the first child's lies behind what it repeats of its parent.
+        offset[ptr[:-1]] += depth - self.shared.take(lo)
+        np.maximum(offset, 0, out=offset)
+        is_leaf = ((end - start == 1) & (length <= child_depth)) | (child_depth >= self.max_depth)
+        return Children(ptr, self._token(offset), start, end, is_leaf)
+
+    def _child_starts(self, lo: Int64, hi: Int64, depth: Int64) -> tuple[Int64, Int64]:
+        """CSR of first entries of children: scan small nodes, look up the big ones."""
+        size = hi - lo
+        slot = self.branches.find(lo, hi, depth)
+        listed = slot >= 0
+        if not listed.any():
+            return self._scan(lo, size, depth)
+        if listed.all():
+            return self.branches.starts(slot)
+        rest = ~listed
+        ptr_a, start_a = self.branches.starts(slot[listed])
+        ptr_b, start_b = self._scan(lo[rest], size[rest], depth[rest])
+        count = np.empty(len(lo), dtype=np.int64)
+        count[listed], count[rest] = np.diff(ptr_a), np.diff(ptr_b)
+        ptr = np.zeros(len(lo) + 1, dtype=np.int64)
+        np.cumsum(count, out=ptr[1:])
+        start = np.empty(int(ptr[-1]), dtype=np.int64)
+        from_table = np.repeat(listed, count)
+        start[from_table], start[~from_table] = start_a, start_b
+        return ptr, start
+
+    def _scan(self, lo: Int64, size: Int64, depth: Int64) -> tuple[Int64, Int64]:
+        """A child starts at lo and wherever an entry shares exactly `depth` tokens with the one before."""
+        ptr = np.zeros(len(lo) + 1, dtype=np.int64)
+        end = np.cumsum(size)
+        entry = range_indices(lo, size)
+        is_start = self.shared.take(entry) == np.repeat(depth.astype(np.uint8), size)
+        is_start[end - size] = True
+        position = np.flatnonzero(is_start)
+        ptr[1:] = np.searchsorted(position, end)
+        return ptr, entry.take(position)
+
+    def tokens(self, entry: int) -> Int32:
+        """int32[length]: the whole sequence of one entry, end token included."""
+        length = int(self.length(entry))
+        out = np.zeros(length, dtype=np.int32)
+        missing, at = length, entry
+        while missing > 0:
+            known = min(int(self.shared[at]), missing)
+            first = int(self.offsets[at])
+            out[known:missing] = self._token(np.arange(first, first + missing - known))
+            missing = known
+            if missing:
+                at = self._last_below(at, missing)
+        return out
+
+    def _last_below(self, entry: int, depth: int) -> int:
+        """The last entry before `entry` that shares fewer than `depth` tokens with its predecessor (0 if none)."""
+        block = 64
+        while entry > 0:
+            first = max(0, entry - block)
+            found = np.flatnonzero(self.shared[first:entry] < depth)
+            if len(found):
+                return first + int(found[-1])
+            entry, block = first, block * 4
+        return 0
+
+    def num_rows(self, lo: Any, hi: Any, depth: Any) -> Int64:
+        """int64[n]: non-leaf nodes strictly below each node: the rows needed to score its whole subtree."""
+        lo, hi, depth = _nodes(lo, hi, depth)
+        own_after_first = self._offset(hi) - self._offset(lo + 1) - (hi - lo - 1)
+        return np.maximum(own_after_first + self.length(lo) - 1 - depth, 0)
+
+    def subtree(self, lo: Any, hi: Any, depth: Any, max_rows: int) -> Subtree | None:
+        """All non-leaf nodes strictly below the given nodes; None when they are more than `max_rows`."""
+        lo, hi, depth = _nodes(lo, hi, depth)
+        if int(self.num_rows(lo, hi, depth).sum()) > max_rows:
+            return None
+        below = self.children(lo, hi, depth)
+        parent = -1 - np.repeat(np.arange(len(lo)), np.diff(below.ptr))
+        levels: list[tuple[Int32, Int64, Int64, Int64, Int64]] = []
+        found: list[Children] = []
+        num_rows = 0
+        while True:
+            child_depth = np.repeat(depth + 1, np.diff(below.ptr))
+            inner = np.flatnonzero(~below.is_leaf)
+            if not len(inner):
+                break
+            lo, hi, depth = below.lo[inner], below.hi[inner], child_depth[inner]
+            levels.append((below.tokens[inner], parent[inner], lo, hi, depth))
+            below = self.children(lo, hi, depth)
+            found.append(below)
+            parent = np.repeat(np.arange(num_rows, num_rows + len(lo)), np.diff(below.ptr))
+            num_rows += len(lo)
+            if num_rows > max_rows:  # only a damaged trie holds more rows than num_rows counts
+                return None
+        return _join(levels, found)
+
+    def chain(self, lo: Any, hi: Any, depth: Any) -> tuple[Int64, Int32]:
+        """CSR (ptr int64[n+1], tokens int32): tokens all entries of each node share beyond its depth.
+
+        A node of one entry: all its remaining tokens, so the last is the leaf; otherwise every token is an inner node.
+        """
+        lo, hi, depth = _nodes(lo, hi, depth)
+        common = self.length(lo)
+        for i in np.flatnonzero(hi - lo > 1):
+            common[i] = min(int(self.shared[lo[i] + 1 : hi[i]].min()), self.max_depth)
+        count = np.maximum(common - depth, 0)
+        ptr = np.zeros(len(lo) + 1, dtype=np.int64)
+        np.cumsum(count, out=ptr[1:])
+        first = np.maximum(self._offset(lo) + depth - self.shared.take(lo), 0)
+        return ptr, self._token(range_indices(first, count))
+
+    def remaining(self, lo: Any, hi: Any, depth: Any) -> Remaining:
+        """Longest and mean number of tokens from each node to the ends of its entries."""
+        lo, hi, depth = _nodes(lo, hi, depth)
+        slot = self.branches.find(lo, hi, depth)
+        longest, mean = np.empty(len(lo), dtype=np.int64), np.empty(len(lo), dtype=np.float64)
+        listed = slot >= 0
+        longest[listed] = self.branches.longest[slot[listed]]
+        mean[listed] = self.branches.mean[slot[listed]]
+        rest = np.flatnonzero(~listed)
+        if len(rest):
+            size = (hi - lo)[rest]
+            length = self.length(range_indices(lo[rest], size))
+            first = np.cumsum(size) - size
+            longest[rest] = np.maximum.reduceat(length, first)
+            mean[rest] = np.add.reduceat(length, first) / size
+        return Remaining(longest - depth, mean - depth)
+
+
+def narrow_tokens(tokens: NDArray[Any], vocab_size: int | None) -> NDArray[Any]:
+    """The tokens as uint16 when the vocabulary allows, else uint32. Raises CatalogueError for ids out of range."""
+    highest = int(tokens.max(initial=0))
+    limit = vocab_size if vocab_size is not None else highest + 1
+    if int(tokens.min(initial=0)) < 0 or highest >= limit or limit > 1 << 31:
+        raise CatalogueError(
+            f"trie: token ids {int(tokens.min(initial=0))} to {highest}, expected 0 to {limit - 1}; "
+            "use the tokenizer of the model"
+        )
+    return tokens.astype(np.uint16 if limit <= 1 << 16 else np.uint32)
+
+
+def _nodes(lo: Any, hi: Any, depth: Any) -> tuple[Int64, Int64, Int64]:
+    return (
+        np.atleast_1d(np.asarray(lo, dtype=np.int64)),
+        np.atleast_1d(np.asarray(hi, dtype=np.int64)),
+        np.atleast_1d(np.asarray(depth, dtype=np.int64)),
+    )
+
+
+def _join(levels: list[tuple[Int32, Int64, Int64, Int64, Int64]], found: list[Children]) -> Subtree:
+    empty = np.zeros(0, dtype=np.int64)
+    columns = [np.concatenate(column) for column in zip(*levels, strict=True)] or [empty] * 5
+    token, parent, lo, hi, depth = columns
+    counts = [np.diff(children.ptr) for children in found]
+    ptr = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.concatenate([*counts, empty]))])
+    children = Children(
+        ptr.astype(np.int64),
+        np.concatenate([*(c.tokens for c in found), empty]).astype(np.int32),
+        np.concatenate([*(c.lo for c in found), empty]),
+        np.concatenate([*(c.hi for c in found), empty]),
+        np.concatenate([*(c.is_leaf for c in found), empty.astype(bool)]),
+    )
+    return Subtree(token.astype(np.int32), parent.astype(np.int32), lo, hi, depth.astype(np.int32), children)
