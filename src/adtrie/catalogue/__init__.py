@@ -1,1 +1,1 @@
-"""Catalogue: normalised rows, their trie over token sequences, and snapshots. Knows no model and no search."""
+"""Normalised rows, their trie over token sequences, and snapshots. Knows no model and no search."""
