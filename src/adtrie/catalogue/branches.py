@@ -21,8 +21,8 @@ LISTED_ABOVE = 256  # entries; smaller nodes are scanned
 class BranchTable:
     """M listed nodes in order of key.
 
-    key int64[M] = lo * 256 + depth; hi uint32[M]; ptr uint32[M+1] into first uint32[C], the first entry of each child;
-    longest uint8[M], mean float32[M]: token counts of the entries below.
+    key int64[M] = lo * 256 + depth; hi uint32[M]; ptr uint32[M+1] into first uint32[C], the first entry of
+    each child; longest uint8[M], mean float32[M]: token counts of the entries below.
     """
 
     key: NDArray[np.int64]
@@ -49,9 +49,8 @@ class BranchTable:
             begin, end = np.searchsorted(child_starts, lo), np.searchsorted(child_starts, hi)
             first = child_starts[range_indices(begin, end - begin)]
             # reduceat over [lo, hi, lo, hi, ...] would read past the end when hi == N, so cut the tail off.
-            longest = np.maximum.reduceat(
-                lengths, np.stack([lo, hi], 1).ravel()[: 2 * len(lo) - (hi[-1] == num_entries)]
-            )
+            bounds = np.stack([lo, hi], axis=1).ravel()[: 2 * len(lo) - (hi[-1] == num_entries)]
+            longest = np.maximum.reduceat(lengths, bounds)
             mean = (sums[hi] - sums[lo]) / (hi - lo)
             parts.append((lo * 256 + depth, hi, end - begin, first, longest[::2], mean))
             node_starts, depth = child_starts, depth + 1
@@ -98,7 +97,7 @@ class BranchTable:
         return ptr, self.first[range_indices(begin, count)].astype(np.int64)
 
     def check(self, num_entries: int, where: str) -> None:
-        """Raise FormatError unless every listed node has ascending children inside its interval, from its lo on."""
+        """Raise FormatError unless every listed node has ascending children, from its lo on, below its hi."""
         lo, hi = self.key >> 8, self.hi.astype(np.int64)
         ptr, first = self.ptr.astype(np.int64), self.first.astype(np.int64)
         sizes = (len(self.hi), len(self.ptr) - 1, len(self.longest), len(self.mean))

@@ -18,7 +18,8 @@ def range_indices(starts: Int64, counts: Int64) -> Int64:
     """int64[sum(counts)]: starts[0], starts[0]+1, ..., then the same for starts[1], ..."""
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - counts), counts)
+    index: Int64 = np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - counts), counts)
+    return index
 
 
 def gather_ranges(flat: NDArray[Any], starts: Int64, counts: Int64) -> NDArray[Any]:
@@ -48,7 +49,7 @@ def _key(tokens: NDArray[Any], starts: Int64, lengths: Int64, first: int) -> NDA
 
 
 def sort_sequences(tokens: NDArray[Any], offsets: Int64) -> Int64:
-    """Stable lexicographic order int64[N] of the sequences tokens[offsets[i]:offsets[i+1]] (uint16 or uint32).
+    """Stable lexicographic order int64[N] of sequences tokens[offsets[i]:offsets[i+1]] (uint16 or uint32).
 
     Sorts by the first 8 bytes, then refines only the groups still tied: most sequences differ early.
     A sequence and its zero-padded extension count as equal; callers end sequences with a token of their own.

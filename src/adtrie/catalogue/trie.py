@@ -1,7 +1,7 @@
 """The implicit radix trie: sorted token sequences, each stored without what it shares with the one before.
 
-A node is (lo, hi, depth): the entries in [lo, hi) share their first `depth` tokens. Knows no model, no text, no score.
-Every lookup is clipped, so damaged arrays (an unverified snapshot) give wrong children, never a crash or a loop.
+A node is (lo, hi, depth): the entries in [lo, hi) share their first `depth` tokens. Knows no model, text or score.
+Lookups are clipped: damaged arrays (an unverified snapshot) give wrong children, never a crash or endless depth.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_DEPTH = 255  # shared-prefix lengths are kept in one byte
 class Children:
     """Children of n nodes, CSR: node i has children ptr[i]:ptr[i+1], ascending by token.
 
-    ptr int64[n+1]; tokens int32[C]; lo, hi int64[C]; is_leaf bool[C] (the child ends its entry; then hi == lo+1).
+    ptr int64[n+1]; tokens int32[C]; lo, hi int64[C]; is_leaf bool[C]: the child ends its entry, hi == lo+1.
     """
 
     ptr: Int64
@@ -60,7 +60,7 @@ class Remaining:
 
 
 class Trie:
-    """Immutable trie over `num_entries` sorted sequences, none a prefix of another; entry e in [0, num_entries).
+    """Immutable trie over `num_entries` sorted sequences, none a prefix of another; entry e < num_entries.
 
     edges uint16|uint32[E]: one token per trie edge, entry after entry; offsets uint32[N+1] into it;
     shared uint8[N]: tokens entry e shares with entry e-1, which are therefore not stored again;
@@ -91,7 +91,7 @@ class Trie:
     ) -> tuple[Trie, Int64]:
         """The trie of the N sequences tokens[offsets[i]:offsets[i+1]], and order int64[N]: entry -> sequence.
 
-        Raises CatalogueError when there is none, or one is empty, over 255 tokens, repeated or a prefix of another.
+        Raises CatalogueError if there is none, or one is empty, over 255 tokens, repeated or a prefix.
         """
         narrow = narrow_tokens(tokens, vocab_size)
         order = sort_sequences(narrow, offsets)
@@ -103,17 +103,17 @@ class Trie:
     def from_sorted(
         cls, tokens: NDArray[Any], starts: Int64, lengths: Int64, shared: Int64, vocab_size: int | None = None
     ) -> Trie:
-        """The trie of sorted sequences tokens[starts[e] : starts[e]+lengths[e]] with known common prefixes."""
+        """The trie of sorted sequences tokens[starts[e] : starts[e]+lengths[e]], common prefixes known."""
         if not len(starts):
             raise CatalogueError("trie: no sequences, expected at least one; give a catalogue with rows")
         longest, shortest = int(lengths.max()), int(lengths.min())
         if shortest < 1 or longest > MAX_DEPTH:
             raise CatalogueError(
-                f"trie: sequences of {shortest} to {longest} tokens, expected 1 to {MAX_DEPTH}; shorten the entries"
+                f"trie: sequences of {shortest} to {longest} tokens, expected 1 to {MAX_DEPTH}; shorten entries"
             )
         if np.any(shared >= lengths) or np.any(shared[1:] >= lengths[:-1]):
             raise CatalogueError(
-                "trie: a sequence repeats or is a prefix of another; merge duplicates and end each with an end token"
+                "trie: a sequence repeats or is a prefix of another; merge duplicates, add an end token"
             )
         own = lengths - shared
         if int(own.sum()) >= 1 << 32:
@@ -134,7 +134,8 @@ class Trie:
         """Number of tokens of each entry, end token included: int64 of the same shape."""
         entry = np.asarray(entry, dtype=np.int64)
         own = self._offset(entry + 1) - self._offset(entry)
-        return np.clip(own + self.shared.take(entry, mode="clip"), 1, self.max_depth).astype(np.int64)
+        length: Int64 = np.clip(own + self.shared.take(entry, mode="clip"), 1, self.max_depth)
+        return length
 
     def _offset(self, entry: Int64) -> Int64:
         return self.offsets.take(entry, mode="clip").astype(np.int64)
@@ -146,11 +147,10 @@ class Trie:
     def children(self, lo: Any, hi: Any, depth: Any) -> Children:
         """Children of n nodes (lo, hi int64[n], depth int32[n]); a child has depth+1."""
         lo, hi, depth = _nodes(lo, hi, depth)
-        if len(lo) == 1 and hi[0] - lo[0] == self.num_entries:
-            if depth[0] == 0:
-                if self._root is None:
-                    self._root = self._children(lo, hi, depth)
-                return self._root
+        if len(lo) == 1 and hi[0] - lo[0] == self.num_entries and depth[0] == 0:
+            if self._root is None:
+                self._root = self._children(lo, hi, depth)
+            return self._root
         return self._children(lo, hi, depth)
 
     def _children(self, lo: Int64, hi: Int64, depth: Int64) -> Children:
@@ -164,7 +164,7 @@ class Trie:
         child_depth = np.repeat(depth + 1, np.diff(ptr))
         offset = self._offset(start)
         length = self._offset(start + 1) - offset + self.shared.take(start)
-        # Inner children store their own token first; the first child's lies behind what it repeats of its parent.
+        # A later child stores its own token first; the first child's lies behind its parent's tokens.
         offset[ptr[:-1]] += depth - self.shared.take(lo)
         np.maximum(offset, 0, out=offset)
         is_leaf = ((end - start == 1) & (length <= child_depth)) | (child_depth >= self.max_depth)
@@ -217,7 +217,7 @@ class Trie:
         return out
 
     def _last_below(self, entry: int, depth: int) -> int:
-        """The last entry before `entry` that shares fewer than `depth` tokens with its predecessor (0 if none)."""
+        """The last entry before `entry` that shares fewer than `depth` tokens with the one before, else 0."""
         block = 64
         while entry > 0:
             first = max(0, entry - block)
@@ -231,7 +231,8 @@ class Trie:
         """int64[n]: non-leaf nodes strictly below each node: the rows needed to score its whole subtree."""
         lo, hi, depth = _nodes(lo, hi, depth)
         own_after_first = self._offset(hi) - self._offset(lo + 1) - (hi - lo - 1)
-        return np.maximum(own_after_first + self.length(lo) - 1 - depth, 0)
+        count: Int64 = np.maximum(own_after_first + self.length(lo) - 1 - depth, 0)
+        return count
 
     def subtree(self, lo: Any, hi: Any, depth: Any, max_rows: int) -> Subtree | None:
         """All non-leaf nodes strictly below the given nodes; None when they are more than `max_rows`."""
@@ -261,7 +262,7 @@ class Trie:
     def chain(self, lo: Any, hi: Any, depth: Any) -> tuple[Int64, Int32]:
         """CSR (ptr int64[n+1], tokens int32): tokens all entries of each node share beyond its depth.
 
-        A node of one entry: all its remaining tokens, so the last is the leaf; otherwise every token is an inner node.
+        A node of one entry: all its remaining tokens, the last is the leaf; else every token is an inner node.
         """
         lo, hi, depth = _nodes(lo, hi, depth)
         common = self.length(lo)
@@ -292,7 +293,7 @@ class Trie:
 
 
 def narrow_tokens(tokens: NDArray[Any], vocab_size: int | None) -> NDArray[Any]:
-    """The tokens as uint16 when the vocabulary allows, else uint32. Raises CatalogueError for ids out of range."""
+    """The tokens as uint16 if the vocabulary allows, else uint32. Raises CatalogueError for ids out of range."""
     highest = int(tokens.max(initial=0))
     limit = vocab_size if vocab_size is not None else highest + 1
     if int(tokens.min(initial=0)) < 0 or highest >= limit or limit > 1 << 31:
