@@ -1,0 +1,146 @@
+"""The text around a query: what stands before it (shared, so its cache is computed once) and after it.
+
+Knows the rules a query must keep and how a template is written; knows no model, catalogue or search.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adtrie.errors import InputError
+
+PLACEHOLDER = "{query}"
+MAX_QUERY_CHARS = 2_000
+MAX_TEMPLATE_CHARS = 20_000
+
+
+class TemplateTokenizer(Protocol):
+    """What a template needs of a tokenizer."""
+
+    add_bos: bool
+
+    def encode(self, text: str) -> NDArray[np.int32]: ...
+
+    def encode_template(self, text: str) -> NDArray[np.int32]: ...
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """`before` + query + `after`. Control tokens may stand in the template, never in the query.
+
+    One space at the end of `before` is tokenized together with the query, because byte-pair vocabularies
+    hold words with their leading space: "Listing: " + "iphone" must give the tokens of "Listing: iphone".
+    """
+
+    before: str
+    after: str
+
+    @classmethod
+    def parse(cls, text: str) -> PromptTemplate:
+        """Template of a command-line value: the text itself (`\\n` and `\\t` are escapes) or `@FILE`, literal.
+
+        Raises InputError unless exactly one `{query}` stands in it.
+        """
+        if text.startswith("@"):
+            return cls.from_text(_read_template(Path(text[1:])), source=text)
+        return cls.from_text(text.replace("\\n", "\n").replace("\\t", "\t"), source="--prompt-template")
+
+    @classmethod
+    def from_text(cls, text: str, source: str = "prompt template") -> PromptTemplate:
+        """Template split at its one `{query}`; raises InputError for none, several, or a text too long."""
+        if len(text) > MAX_TEMPLATE_CHARS:
+            raise InputError(
+                f"{source}: {len(text)} characters, at most {MAX_TEMPLATE_CHARS} are allowed; "
+                "use fewer examples in the template"
+            )
+        _refuse_surrogates(text, source)
+        parts = text.split(PLACEHOLDER)
+        if len(parts) != 2:
+            raise InputError(
+                f"{source}: needs {PLACEHOLDER} exactly once, found it {len(parts) - 1} times; "
+                f"write for example 'Listing: {PLACEHOLDER}\\nProduct name:'"
+            )
+        return cls(*parts)
+
+    @property
+    def text(self) -> str:
+        """The template as one text with `{query}` in it."""
+        return self.before + PLACEHOLDER + self.after
+
+    def prefix_tokens(self, tokenizer: TemplateTokenizer) -> NDArray[np.int32]:
+        """Tokens int32[P] before the query: the same for every query."""
+        return tokenizer.encode_template(self._shared)
+
+    def query_tokens(self, query: str, tokenizer: TemplateTokenizer) -> NDArray[np.int32]:
+        """Tokens int32[T] that follow the prefix for a query already normalised; the query stays plain text."""
+        lead = self.before[len(self._shared) :]
+        after = tokenizer.encode_template(self.after) if self.after else np.zeros(0, np.int32)
+        if tokenizer.add_bos:
+            after = after[1:]  # the sequence has begun in the prefix
+        return np.concatenate([tokenizer.encode(lead + query), after]).astype(np.int32)
+
+    @property
+    def _shared(self) -> str:
+        return self.before[:-1] if self.before.endswith(" ") else self.before
+
+
+def normalise_query(query: str) -> str:
+    """Query in NFC (as catalogue entries are), every run of white space one space, none at the ends.
+
+    Raises InputError for an empty query, one above MAX_QUERY_CHARS characters as given, or one that is not
+    valid Unicode text (lone surrogates). The length is checked first: tokenizing 1 MB takes a second.
+    """
+    if not isinstance(query, str):
+        raise InputError(f"query: expected a str, got {type(query).__name__}")
+    if len(query) > MAX_QUERY_CHARS:
+        raise InputError(
+            f"query: {len(query)} characters, at most {MAX_QUERY_CHARS} are allowed; shorten it "
+            f"(it begins {query[:40]!r})"
+        )
+    _refuse_surrogates(query, "query")
+    text = " ".join(unicodedata.normalize("NFC", query).split())
+    if not text:
+        raise InputError("query: is empty; give at least one character that is not white space")
+    return text
+
+
+def _refuse_surrogates(text: str, name: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{name}: character {error.start + 1} is a lone surrogate (U+{ord(text[error.start]):04X}), "
+            "which is no Unicode text; the input was probably not UTF-8"
+        ) from None
+
+
+def _read_template(path: Path) -> str:
+    limit = 4 * MAX_TEMPLATE_CHARS
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"--prompt-template: cannot read {str(path)!r}: {reason}") from None
+    if len(data) > limit:
+        raise InputError(f"--prompt-template: {path} is above {limit} bytes; use fewer examples in the template")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"--prompt-template: {path} is not UTF-8 at byte {error.start}; re-save it as UTF-8") from None
+
+
+# Five rows of the train split of pricerunner (never of the test split; a test checks it).
+_EXAMPLES = (
+    ("sim free iphone 8 plus 64 gb spacegrau", "Apple iPhone 8 Plus 64GB"),
+)
+DEFAULT_TEMPLATE = PromptTemplate(
+    before="".join(f"Listing: {listing}\nProduct name: {name}\n\n" for listing, name in _EXAMPLES) + "Listing: ",
+    after="\nProduct name:",
+)
