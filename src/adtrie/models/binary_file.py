@@ -1,0 +1,77 @@
+"""Bounded reads from one regular file, by offset. Knows no format.
+
+Bytes are read (pread), never mapped: a file truncated by somebody else while it is open then gives a
+FormatError instead of killing the process with SIGBUS.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from adtrie.errors import FormatError, ModelError
+
+_SAMPLES = 64
+_SAMPLE_BYTES = 4096
+
+
+class BinaryFile:
+    """A read-only regular file of known size; `read` either returns all bytes asked for or raises."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens `path`. Raises ModelError when it is missing, unreadable or not a regular file."""
+        self.path = path
+        try:
+            # O_NONBLOCK: opening a FIFO must not hang; it has no effect on regular files.
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path}: cannot open model file ({error}); check the path") from None
+        status = os.fstat(self._fd)
+        if not stat.S_ISREG(status.st_mode):
+            self.close()
+            raise ModelError(f"{path}: expected a regular file, got a directory, pipe or device")
+        self.size = status.st_size
+
+    def read(self, offset: int, num_bytes: int, what: str) -> bytes:
+        """Exactly `num_bytes` bytes at `offset`; FormatError naming `what` when the file ends before."""
+        if offset < 0 or num_bytes < 0 or offset + num_bytes > self.size:
+            raise FormatError(
+                f"{self.path}: {what} needs bytes {offset}..{offset + num_bytes}, the file has {self.size}; "
+                "it is truncated or damaged, fetch it again"
+            )
+        parts: list[bytes] = []
+        while num_bytes > 0:  # one pread returns at most 2 GiB
+            part = self._pread(offset, min(num_bytes, 1 << 30), what)
+            parts.append(part)
+            offset += len(part)
+            num_bytes -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _pread(self, offset: int, num_bytes: int, what: str) -> bytes:
+        try:
+            part = os.pread(self._fd, num_bytes, offset)
+        except OSError as error:
+            raise FormatError(f"{self.path}: reading {what} failed ({error})") from None
+        if not part:
+            raise FormatError(f"{self.path}: {what} vanished, the file was truncated while in use")
+        return part
+
+    def fingerprint(self, header_bytes: int) -> str:
+        """sha256 hex over the size, the first `header_bytes` bytes and 64 slices of 4 KiB of the rest.
+
+        Cheap, so it identifies a file among honest ones; it is not an integrity check.
+        """
+        digest = hashlib.sha256(f"{self.size} {header_bytes}\n".encode())
+        digest.update(self.read(0, header_bytes, "header"))
+        stride = max((self.size - header_bytes) // _SAMPLES, 1)
+        for start in range(header_bytes, self.size, stride):
+            digest.update(self.read(start, min(_SAMPLE_BYTES, stride, self.size - start), "tensor data"))
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Closes the file; further reads raise."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,168 @@
+"""One view of every checkpoint: spec, tokenizer, tensors under canonical names, read one at a time.
+
+Knows no kernel and no search; what the file formats look like is the readers' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adtrie.config import ModelSpec, QuantizedMatrix
+from adtrie.errors import FormatError, InputError, TokenizerError
+from adtrie.models import tensor_plan
+from adtrie.models.gguf import GgufFile
+from adtrie.models.gguf_families import rope_scaling_from_factors, spec_from_gguf
+from adtrie.models.gguf_tokenizer import tokenizer_definition
+from adtrie.models.tensor_plan import Naming, PlannedTensor
+from adtrie.models.tokenizer import Tokenizer
+
+_MAX_PADDING_ROWS = 8192  # embeddings are padded for hardware's sake; more is another model's tokenizer
+
+
+class TensorSource(Protocol):
+    """What a reader offers: shapes of all tensors, one tensor at a time, an identity."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Row-major shape by source name."""
+
+    def read(self, name: str) -> NDArray[np.float32] | QuantizedMatrix:
+        """One tensor."""
+
+    def fingerprint(self) -> str:
+        """sha256 hex of the file(s)."""
+
+    def close(self) -> None:
+        """Closes the file(s)."""
+
+
+class Checkpoint:
+    """An open checkpoint. `fingerprint` (sha256 hex) identifies the weight files. Usable in a with statement."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        tokenizer: Tokenizer,
+        name: str,
+        source: TensorSource,
+        plan: Mapping[str, PlannedTensor],
+    ) -> None:
+        self.spec = spec
+        self.tokenizer = tokenizer
+        self.name = name
+        self.fingerprint = source.fingerprint()
+        self._source = source
+        self._plan = dict(plan)
+
+    def names(self) -> list[str]:
+        """Canonical names of all tensors."""
+        return list(self._plan)
+
+    def vector(self, name: str) -> NDArray[np.float32]:
+        """Norm or bias `name`, float32[n]."""
+        tensor = self._read(name, 1)
+        if isinstance(tensor, QuantizedMatrix):  # pragma: no cover - readers quantize matrices only
+            raise FormatError(f"{self.name}: tensor {name!r} is quantized, expected a float vector")
+        return tensor
+
+    def matrix(self, name: str) -> NDArray[np.float32] | QuantizedMatrix:
+        """Linear or embedding `name`, [N outputs, K inputs]; q and k rows in rotate-half order."""
+        return self._read(name, 2)
+
+    def _read(self, name: str, num_dims: int) -> NDArray[np.float32] | QuantizedMatrix:
+        planned = self._plan.get(name)
+        if planned is None or len(planned.shape) != num_dims:
+            raise InputError(f"{self.name}: no {num_dims}-dimensional tensor is called {name!r}")
+        return tensor_plan.reordered(self._source.read(planned.source), planned.heads)
+
+    def close(self) -> None:
+        """Closes the weight files; tensors can no longer be read."""
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_checkpoint(source: str | Path) -> Checkpoint:
+    """The checkpoint behind an alias, a Hugging Face folder or a .gguf file.
+
+    Raises ModelError (not found, unsupported), FormatError (damaged) or TokenizerError.
+    """
+    path = Path(source)
+    return _open_gguf(path, str(source))
+
+
+def _open_gguf(path: Path, name: str) -> Checkpoint:
+    file = GgufFile(path)
+    try:
+        where = str(path)
+        spec = spec_from_gguf(file.metadata, file.shapes(), where)
+        interleaved = spec.family in ("llama", "ernie4_5")
+        plan = _checked_plan(spec, tensor_plan.GGUF, interleaved, file, where)
+        if "rope_freqs.weight" in file.tensors:
+            spec = replace(
+                spec, rope_scaling=rope_scaling_from_factors(_rope_factors(file, spec), spec, where)
+            )
+        tokenizer = _gguf_tokenizer(file, spec, where)
+        return Checkpoint(spec, tokenizer, name, file, plan)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _rope_factors(file: GgufFile, spec: ModelSpec) -> NDArray[np.float32]:
+    factors = file.read("rope_freqs.weight")
+    if isinstance(factors, QuantizedMatrix) or factors.shape != (spec.head_size // 2,):
+        raise FormatError(f"{file.path}: 'rope_freqs.weight' must hold {spec.head_size // 2} numbers")
+    return factors
+
+
+def _gguf_tokenizer(file: GgufFile, spec: ModelSpec, where: str) -> Tokenizer:
+    metadata = file.metadata
+    eos, bos = metadata.get("tokenizer.ggml.eos_token_id"), metadata.get("tokenizer.ggml.bos_token_id")
+    if type(eos) is not int or (bos is not None and type(bos) is not int):
+        raise TokenizerError(
+            f"{where}: tokenizer.ggml.eos_token_id is {eos!r:.40}, bos {bos!r:.40}; expected integers"
+        )
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    if isinstance(tokens, list) and len(tokens) != spec.vocab_size:
+        raise TokenizerError(
+            f"{where}: {len(tokens)} tokens but {spec.vocab_size} rows in 'token_embd.weight'"
+        )
+    # Byte-level models prepend nothing unless the file says so; Llama 3 files omit the key.
+    default = metadata.get("tokenizer.ggml.pre") == "llama-bpe"
+    add_bos = metadata.get("tokenizer.ggml.add_bos_token", default)
+    if type(add_bos) is not bool:
+        raise TokenizerError(f"{where}: tokenizer.ggml.add_bos_token is {add_bos!r:.40}, expected a boolean")
+    tokenizer = Tokenizer(tokenizer_definition(metadata, where), where, eos=eos, bos=bos, add_bos=add_bos)
+    return _fitting(tokenizer, spec, where)
+
+
+def _fitting(tokenizer: Tokenizer, spec: ModelSpec, where: str) -> Tokenizer:
+    """`tokenizer` itself; TokenizerError when its ids and the embedding rows do not belong together."""
+    spare = spec.vocab_size - tokenizer.vocab_size
+    if not 0 <= spare <= _MAX_PADDING_ROWS:
+        raise TokenizerError(
+            f"{where}: the tokenizer has {tokenizer.vocab_size} ids, the embedding {spec.vocab_size} rows; "
+            "tokenizer and weights are of different models"
+        )
+    return tokenizer
+
+
+def _checked_plan(
+    spec: ModelSpec, naming: Naming, interleaved: bool, source: TensorSource, where: str
+) -> dict[str, PlannedTensor]:
+    plan = tensor_plan.tensor_plan(spec, naming, interleaved)
+    tensor_plan.check_plan(plan, source.shapes(), naming, where)
+    return plan

@@ -1,0 +1,121 @@
+"""The definition of a tokenizer (as in tokenizer.json) rebuilt from GGUF metadata.
+
+Knows GGUF's tokenizer keys and the splitting rule of each supported `tokenizer.ggml.pre`; runs no tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from adtrie.errors import TokenizerError
+
+_CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5
+
+_LLAMA3_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_QWEN2_SPLIT = _LLAMA3_SPLIT.replace("{1,3}", "")
+
+
+def _byte_level(use_regex: bool) -> dict[str, Any]:
+    return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": use_regex}
+
+
+def _split(pattern: str) -> dict[str, Any]:
+    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+
+
+def _sequence(*steps: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "Sequence", "pretokenizers": list(steps)}
+
+
+# pre name -> (normalizer, pre-tokenizer, whether a whole word found in the vocabulary skips the merges)
+_RULES: dict[str, tuple[dict[str, Any] | None, dict[str, Any], bool]] = {
+    "gpt-2": (None, _byte_level(True), False),
+    "smollm": (None, _sequence({"type": "Digits", "individual_digits": True}, _byte_level(True)), False),
+    "llama-bpe": (None, _sequence(_split(_LLAMA3_SPLIT), _byte_level(False)), True),
+    "qwen2": ({"type": "NFC"}, _sequence(_split(_QWEN2_SPLIT), _byte_level(False)), False),
+}
+
+
+def tokenizer_definition(metadata: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A tokenizer.json document for the byte-level BPE described by GGUF `metadata`.
+
+    Raises TokenizerError (starting with `where`) for other tokenizer models and for damaged metadata.
+    """
+    model, pre = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre")
+    if model != "gpt2" or pre not in _RULES:
+        raise TokenizerError(
+            f"{where}: GGUF tokenizer {model!r} with splitting rule {pre!r} is not supported (supported: 'gpt2' "
+            f"with {', '.join(map(repr, _RULES))}); use the model's Hugging Face folder with tokenizer.json"
+        )
+    tokens, kinds = _tokens(metadata, where)
+    normalizer, pre_tokenizer, ignore_merges = _RULES[pre]
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            _added_token(token, content, int(kinds[token]) == _CONTROL)
+            for token, content in enumerate(tokens)
+            if kinds[token] in (_CONTROL, _USER_DEFINED)
+        ],
+        "normalizer": normalizer,
+        "pre_tokenizer": pre_tokenizer,
+        "post_processor": None,
+        "decoder": _byte_level(True),
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": ignore_merges,
+            "vocab": {content: token for token, content in enumerate(tokens)},
+            "merges": _merges(metadata, where),
+        },
+    }
+
+
+def _tokens(metadata: Mapping[str, Any], where: str) -> tuple[list[str], list[int]]:
+    """Contents and types of all tokens, without the unused ones at the end that only pad the embedding."""
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    if not isinstance(tokens, list) or not tokens:
+        raise TokenizerError(f"{where}: tokenizer.ggml.tokens is missing or not a list of strings")
+    kinds = metadata.get("tokenizer.ggml.token_type")
+    if not isinstance(kinds, np.ndarray) or kinds.dtype.kind not in "iu" or kinds.shape != (len(tokens),):
+        raise TokenizerError(f"{where}: tokenizer.ggml.token_type must hold one integer per token")
+    num_tokens = len(tokens)
+    while num_tokens and kinds[num_tokens - 1] == _UNUSED:
+        num_tokens -= 1
+    if len(set(tokens[:num_tokens])) != num_tokens:
+        raise TokenizerError(f"{where}: tokenizer.ggml.tokens holds a token twice")
+    return tokens[:num_tokens], kinds[:num_tokens].tolist()
+
+
+def _merges(metadata: Mapping[str, Any], where: str) -> list[list[str]]:
+    merges = metadata.get("tokenizer.ggml.merges")
+    if not isinstance(merges, list):
+        raise TokenizerError(f"{where}: tokenizer.ggml.merges is missing or not a list of strings")
+    pairs = [merge.split(" ") for merge in merges]
+    if any(len(pair) != 2 for pair in pairs):
+        raise TokenizerError(f"{where}: tokenizer.ggml.merges must hold two symbols joined by one space")
+    return pairs
+
+
+def _added_token(token: int, content: str, special: bool) -> dict[str, Any]:
+    return {
+        "id": token,
+        "content": content,
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "special": special,
+    }

@@ -1,0 +1,165 @@
+"""Text to token ids and back, on the `tokenizers` library. Knows no weights and no catalogue.
+
+Two instances: one for text from outside, in which the spelling of a control token is only text, and one for
+our own prompt templates, in which it is the control token.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+
+from adtrie.errors import InputError, TokenizerError
+
+MAX_TEXT_CHARS = 32768
+_BATCH = 4096  # texts per call: bounds the memory of the library's encoding objects
+_PROBE = "Ab 12345 it's  x1,\n\n é e\u0301 ﬁ 東京 \U0001f600\t--don't"
+
+T = TypeVar("T")
+
+
+class Tokenizer:
+    """Byte-exact tokenizer of one model.
+
+    `vocab_size` counts ids 0..highest; `add_bos` says whether templates start with `bos_token`;
+    `fingerprint` is a sha256 hex over vocabulary, merges and the ids of a probe text.
+    """
+
+    def __init__(
+        self, definition: Mapping[str, Any], where: str, *, eos: int, bos: int | None, add_bos: bool | None
+    ) -> None:
+        """From the content of a tokenizer.json; `add_bos=None` asks its post-processor.
+
+        Raises TokenizerError naming `where` when the definition is damaged or an id lies outside it.
+        """
+        self._where = where
+        plain, template = _definitions(definition, where)
+        self._plain = _load(plain, where)
+        self._plain.encode_special_tokens = True
+        self._template = _load(template, where)
+        vocab = _guarded(where, lambda: self._template.get_vocab(with_added_tokens=True))
+        if not vocab:
+            raise TokenizerError(f"{where}: the vocabulary is empty")
+        self.vocab_size = max(vocab.values()) + 1
+        self.eos_token = _known_id(eos, self.vocab_size, "end-of-text token", where)
+        self.bos_token = None if bos is None else _known_id(bos, self.vocab_size, "start token", where)
+        self.add_bos = self._adds_bos() if add_bos is None else add_bos and self.bos_token is not None
+        self.fingerprint = _fingerprint(vocab, plain["model"].get("merges"), self.encode(_PROBE))
+
+    def _adds_bos(self) -> bool:
+        ids = _guarded(self._where, lambda: self._template.encode("a", add_special_tokens=True).ids)
+        return self.bos_token is not None and ids[:1] == [self.bos_token]
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """int32[n] ids of `text` as plain text: never a control token, never a start token.
+
+        Raises InputError for lone surrogates or more than MAX_TEXT_CHARS characters.
+        """
+        _check_text(text)
+        ids = _guarded(self._where, lambda: self._plain.encode(text, add_special_tokens=False).ids)
+        return np.array(ids, dtype=np.int32)
+
+    def encode_batch(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Flat ids int32[sum] and offsets int64[n+1] of all texts, each as `encode` does it."""
+        for index, text in enumerate(texts):
+            _check_text(text, f"text {index}")
+        flat: list[NDArray[np.int32]] = [np.zeros(0, np.int32)]
+        lengths: list[int] = [0]
+        for start in range(0, len(texts), _BATCH):
+            batch = list(texts[start : start + _BATCH])
+            rows = _guarded(self._where, lambda batch=batch: self._encode_rows(batch))  # type: ignore[misc]
+            lengths.extend(map(len, rows))
+            flat.append(np.fromiter((token for row in rows for token in row), np.int32))
+        return np.concatenate(flat), np.cumsum(np.array(lengths, np.int64))
+
+    def _encode_rows(self, texts: list[str]) -> list[list[int]]:
+        encodings = self._plain.encode_batch_fast(texts, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def encode_template(self, text: str) -> NDArray[np.int32]:
+        """int32[n] ids of our own template text: control tokens count, a start token comes first if `add_bos`."""
+        _check_text(text)
+        ids = _guarded(self._where, lambda: self._template.encode(text, add_special_tokens=False).ids)
+        if self.add_bos and self.bos_token is not None and ids[:1] != [self.bos_token]:
+            ids = [self.bos_token, *ids]
+        return np.array(ids, dtype=np.int32)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The text of `tokens`, control tokens spelled out. Raises InputError for an id outside the vocabulary."""
+        ids = [int(token) for token in tokens]
+        if any(not 0 <= token < self.vocab_size for token in ids):
+            raise InputError(f"token ids must lie in 0..{self.vocab_size - 1}; got {min(ids)}..{max(ids)}")
+        return _guarded(self._where, lambda: self._plain.decode(ids, skip_special_tokens=False))
+
+
+def _check_text(text: str, what: str = "text") -> None:
+    if not isinstance(text, str):
+        raise InputError(f"{what} must be a string, got {type(text).__name__}")
+    if len(text) > MAX_TEXT_CHARS:
+        raise InputError(
+            f"{what} has {len(text)} characters, at most {MAX_TEXT_CHARS} are allowed; shorten it"
+        )
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{what} holds a lone surrogate at character {error.start}; decode the input as UTF-8 before"
+        ) from None
+
+
+def _guarded(where: str, call: Callable[[], T]) -> T:
+    """The result of `call`; failures of the native library, Rust panics included, become TokenizerError."""
+    try:
+        return call()
+    except BaseException as error:
+        # A Rust panic is a BaseException of a class that cannot be imported.
+        panic = type(error).__name__ == "PanicException"
+        if not panic and (not isinstance(error, Exception) or isinstance(error, MemoryError)):
+            raise
+        message = str(error).strip()[:200] or type(error).__name__
+        raise TokenizerError(f"{where}: the tokenizer is damaged or unsupported ({message})") from None
+
+
+def _load(definition: Mapping[str, Any], where: str) -> tokenizers.Tokenizer:
+    text = json.dumps(definition, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return _guarded(where, lambda: tokenizers.Tokenizer.from_buffer(text))
+
+
+def _definitions(definition: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The definition for plain text and the one for templates; both without truncation and padding."""
+    if not isinstance(definition.get("model"), dict):
+        raise TokenizerError(f"{where}: key 'model' is missing or not an object")
+    template = {**definition, "truncation": None, "padding": None}
+    added = copy.deepcopy(definition.get("added_tokens") or [])
+    if not isinstance(added, list) or not all(isinstance(entry, dict) for entry in added):
+        raise TokenizerError(f"{where}: 'added_tokens' must be a list of objects")
+    for entry in added:
+        # Markup such as <think> is often not marked special, yet must not be reachable from plain text.
+        # Runs of blanks are ordinary text.
+        if isinstance(entry.get("content"), str) and entry["content"].strip():
+            entry["special"] = True
+    return {**template, "added_tokens": added}, template
+
+
+def _known_id(token: int, vocab_size: int, what: str, where: str) -> int:
+    if type(token) is not int or not 0 <= token < vocab_size:
+        raise TokenizerError(f"{where}: {what} is {token!r}, expected an id in 0..{vocab_size - 1}")
+    return token
+
+
+def _fingerprint(vocab: Mapping[str, int], merges: Any, probe: NDArray[np.int32]) -> str:
+    digest = hashlib.sha256()
+    for content, token in sorted(vocab.items(), key=lambda item: (item[1], item[0])):
+        digest.update(f"{token} {content}\n".encode("utf-8", "surrogatepass"))
+    for merge in merges or []:
+        pair = merge if isinstance(merge, str) else " ".join(map(str, merge))
+        digest.update(f"{pair}\n".encode("utf-8", "surrogatepass"))
+    digest.update(probe.astype("<i4").tobytes())
+    return digest.hexdigest()
