@@ -1,0 +1,19 @@
+"""Searches over a catalogue: `stepwise` (the definition), `verify` (same answer, fewer forwards), `exact`."""
+
+from adtrie.search.enumerate import enumerate_all
+from adtrie.search.exact import exact
+from adtrie.search.scorer import MAX_FORWARD_ROWS, MAX_K, MAX_ROWS, MAX_WIDTH, RowCost, Scorer, SearchResult
+from adtrie.search.stepwise import stepwise
+
+__all__ = [
+    "MAX_FORWARD_ROWS",
+    "MAX_K",
+    "MAX_ROWS",
+    "MAX_WIDTH",
+    "RowCost",
+    "Scorer",
+    "SearchResult",
+    "enumerate_all",
+    "exact",
+    "stepwise",
+]

@@ -1,0 +1,198 @@
+"""The true k best entries of a whole catalogue, by batched best-first branch and bound.
+
+Log-probabilities are at most 0, so a prefix's score bounds every entry below it. Which rows are fed only decides
+what the answer costs, never what it is; docs/design/verification.md has the proof.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from adtrie.errors import InputError
+from adtrie.search.frontier import ROOT, Frontier, Nodes
+from adtrie.search.rank import best, certified_gap
+from adtrie.search.scorer import MAX_K, MAX_ROWS, RowCost, Scorer, SearchResult, check_count, check_prompt
+from adtrie.search.speculate import useful_rows
+
+if TYPE_CHECKING:
+    from adtrie.catalogue.trie import Trie
+
+MAX_BATCH = 512  # rows of one round: more would spend the row budget on guesses
+
+
+def exact(
+    scorer: Scorer,
+    trie: Trie,
+    prompt: Any,
+    k: int,
+    cost: RowCost,
+    max_rows: int = 4096,
+    seeds: ArrayLike | None = None,
+) -> SearchResult:
+    """The best min(k, N) entries, proven (gap 0.0) unless `max_rows` trie rows were not enough.
+
+    At the budget: the best found so far, with the gap to the best open bound (inf when fewer than k finished).
+    `seeds` are entries to score in the first forward (a guess of the answer); they can only save rows.
+    Raises InputError for a bad argument.
+    """
+    k = min(check_count("k", k, MAX_K), trie.num_entries)
+    max_rows = check_count("max_rows", max_rows, MAX_ROWS)
+    tokens, guesses = check_prompt(prompt), _check_seeds(seeds, trie.num_entries)
+    nodes = Frontier(scorer, trie, tokens)
+    search = _Search(nodes, k, max_rows)
+    if guesses.size:
+        levels = _seeded_levels(nodes, guesses, max_rows)
+    else:  # the root's row is the prompt's last: only guesses below it count
+        price = cost.ms_of(tokens.size + np.arange(min(MAX_BATCH, max_rows)))
+        levels = useful_rows(nodes, np.array([ROOT]), np.ones(1), price)
+    while levels:
+        search.feed(levels)
+        levels = search.next_levels(trie, cost)
+    return search.result()
+
+
+class _Search:
+    """Open nodes that may still hold a better entry, and the best k entries finished so far."""
+
+    def __init__(self, nodes: Frontier, k: int, max_rows: int) -> None:
+        self.nodes, self.k, self.max_rows = nodes, k, max_rows
+        self.open: Nodes = np.zeros(0, np.int64)
+        self.entries: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.scores: NDArray[np.float64] = np.zeros(0)
+        self.unreachable = -np.inf  # best bound among nodes too far down the list for the budget
+
+    def feed(self, levels: list[Nodes]) -> None:
+        """One forward; its finished entries may enter the best k, its other new nodes are open."""
+        self.nodes.feed(levels)
+        fed = np.concatenate(levels)
+        below = self.nodes.children(fed)
+        done = self._finished(below)
+        self._keep_best(below[done])
+        waiting = below[~done]
+        self.open = np.concatenate((self.open, waiting))
+        self.open = self.open[self.nodes.is_open(self.open)]
+        self._prune()
+
+    def _finished(self, ids: Nodes) -> NDArray[np.bool_]:
+        """Leaves; under renormalised scoring any entry alone: its forced rest scores exactly 0."""
+        nodes = self.nodes
+        alone = nodes.hi[ids] - nodes.lo[ids] == 1
+        return alone if nodes.renormalised else alone & nodes.leaf[ids]
+
+    def _keep_best(self, ids: Nodes) -> None:
+        entries = np.concatenate((self.entries, self.nodes.lo[ids]))
+        scores = np.concatenate((self.scores, self.nodes.score[ids]))
+        order = best(scores, entries, self.k)
+        self.entries, self.scores = entries[order], scores[order]
+
+    def _prune(self) -> None:
+        """Drops nodes that cannot beat the k-th entry: a bound equal to it can, by an entry of lower index."""
+        score = self.nodes.score[self.open]
+        if self.entries.size == self.k:
+            worst = self.scores[-1]
+            hopeful = (score > worst) | ((score == worst) & (self.nodes.lo[self.open] < self.entries[-1]))
+            self.open, score = self.open[hopeful], score[hopeful]
+        reach = max(self.max_rows - self.nodes.rows, 1)  # each row opens at most one node of this list
+        if self.open.size > 2 * reach:
+            order = best(score, self.nodes.lo[self.open], reach)
+            self.unreachable = max(self.unreachable, float(np.delete(score, order).max()))
+            self.open = self.open[order]
+
+    def next_levels(self, trie: Trie, cost: RowCost) -> list[Nodes]:
+        """The rows of the next forward: the best open nodes and guesses below them; empty at the end."""
+        nodes, budget = self.nodes, self.max_rows - self.nodes.rows
+        if self.open.size == 0 or budget == 0:
+            return []
+        promise = nodes.score[self.open]
+        order = best(promise, nodes.lo[self.open], min(MAX_BATCH, budget))
+        chosen = self.open[order]
+        promise = promise[order]
+        if self.entries.size < self.k and 4 * budget < self.max_rows:
+            chosen, promise = self._nearest_to_end(trie, chosen, promise)
+        value = self._chance(promise)
+        if nodes.renormalised:
+            chosen = self._skip_forced(chosen)
+        return useful_rows(nodes, chosen, value, cost.ms_of(np.arange(1, min(MAX_BATCH, budget) + 1)))
+
+    def _chance(self, promise: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Guessed chance that each open node must be fed before the proof ends, best first, in (0, 1]."""
+        below = promise[0] - np.maximum(promise, -1e300) if np.isfinite(promise[0]) else 0.0 * promise
+        chance = np.exp(-below / (2.0 + np.log(self.k)))
+        if self.entries.size == self.k and np.isfinite(self.scores[-1]):
+            span = max(float(promise[0] - self.scores[-1]), 1e-9)
+            chance = np.maximum(chance, 0.5 + 0.5 * np.clip(1.0 - below / span, 0.0, 1.0))
+        return np.asarray(chance)
+
+    def _nearest_to_end(
+        self, trie: Trie, chosen: Nodes, promise: NDArray[np.float64]
+    ) -> tuple[Nodes, NDArray[np.float64]]:
+        """Orders open nodes by an estimate of the entries below: with little budget left, finish k of them."""
+        nodes = self.nodes
+        depth = np.maximum(nodes.depth[chosen], 1)
+        pace = float(np.mean(np.maximum(promise, -1e6) / depth))
+        to_come = trie.remaining(nodes.lo[chosen], nodes.hi[chosen], nodes.depth[chosen]).mean
+        estimate = np.maximum(promise, -1e6) + pace * to_come
+        order = best(estimate, nodes.lo[chosen], chosen.size)
+        return chosen[order], estimate[order]
+
+    def _skip_forced(self, chosen: Nodes) -> Nodes:
+        """The branching node at or below each chosen node: forced tokens score 0 and wait until it is fed."""
+        nodes, at = self.nodes, chosen.copy()
+        while True:
+            nodes.list_children(nodes.unlisted(at))
+            forced = np.flatnonzero(nodes.count[at] == 1)
+            if forced.size == 0:
+                break
+            at[forced] = nodes.first[at[forced]]
+        moved = at != chosen
+        self.open = np.concatenate((self.open[~np.isin(self.open, chosen[moved])], at[moved]))
+        return at
+
+    def result(self) -> SearchResult:
+        nodes = self.nodes
+        bound = max(float(nodes.score[self.open].max(initial=-np.inf)), self.unreachable)
+        complete = self.entries.size == self.k
+        worst = float(self.scores[-1]) if complete else 0.0
+        gap = certified_gap(bound, worst, complete)
+        return SearchResult(self.entries, self.scores, gap, nodes.forwards, nodes.rows)
+
+
+def _check_seeds(seeds: ArrayLike | None, num_entries: int) -> NDArray[np.int64]:
+    """Distinct entries int64, ascending; InputError when one is not an entry of the catalogue."""
+    if seeds is None:
+        return np.zeros(0, np.int64)
+    try:
+        entries = np.asarray(seeds)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError("seeds: expected a list of entry numbers, got rows of unequal length") from None
+    if entries.size == 0:
+        return np.zeros(0, np.int64)
+    if entries.ndim != 1 or entries.dtype.kind not in "iu":
+        raise InputError(
+            f"seeds: expected a list of entry numbers, got {entries.dtype} of shape {entries.shape}"
+        )
+    if int(entries.min()) < 0 or int(entries.max()) >= num_entries:
+        raise InputError(
+            f"seeds: expected entries from 0 to {num_entries - 1}, got {int(entries.min())} to {int(entries.max())}"
+        )
+    return np.unique(entries.astype(np.int64))
+
+
+def _seeded_levels(nodes: Frontier, seeds: NDArray[np.int64], max_rows: int) -> list[Nodes]:
+    """The root, and below it the paths of the seeds as deep as `max_rows` allows."""
+    levels = [np.array([ROOT])]
+    budget = max_rows
+    while True:
+        below = nodes.list_children(levels[-1])
+        inner = below[~nodes.leaf[below]]
+        if nodes.renormalised:
+            inner = inner[nodes.hi[inner] - nodes.lo[inner] > 1]
+        holds = np.searchsorted(seeds, nodes.hi[inner]) > np.searchsorted(seeds, nodes.lo[inner])
+        inner = inner[holds]
+        budget -= inner.size
+        if inner.size == 0 or budget < 0:
+            return levels
+        levels.append(inner)

@@ -1,0 +1,164 @@
+"""Every trie node a search has seen, with its score once it is known: the store `verify` and `exact` share.
+
+It feeds what it is told to; which nodes are worth a row is the search's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adtrie.search.scorer import Scorer, child_scores
+
+if TYPE_CHECKING:
+    from adtrie.catalogue.trie import Trie
+
+Nodes = NDArray[np.int64]  # ids into the columns of a Frontier
+ROOT = 0
+_COLUMNS = {
+    "lo": np.int64,
+    "hi": np.int64,
+    "depth": np.int32,
+    "token": np.int32,  # the last token of the node's path
+    "parent": np.int64,
+    "leaf": np.bool_,
+    "row": np.int32,  # -1 until fed
+    "first": np.int64,  # the children are [first, first + count), -1 until listed
+    "count": np.int64,
+    "score": np.float64,  # of the path; NaN until known
+}
+
+
+class Frontier:
+    """Nodes 0 (the root) to `size`, in columns that grow by doubling; parents come before children.
+
+    A node is *listed* when its children are in the store, *scored* when its own score is known, *open* when
+    its children's scores are not. Under renormalised scoring an only child is scored as soon as it is listed.
+    """
+
+    lo: NDArray[np.int64]
+    hi: NDArray[np.int64]
+    depth: NDArray[np.int32]
+    token: NDArray[np.int32]
+    parent: NDArray[np.int64]
+    leaf: NDArray[np.bool_]
+    row: NDArray[np.int32]
+    first: NDArray[np.int64]
+    count: NDArray[np.int64]
+    score: NDArray[np.float64]
+
+    def __init__(self, scorer: Scorer, trie: Trie, prompt: NDArray[np.int32]) -> None:
+        self._scorer, self._trie, self._prompt = scorer, trie, prompt
+        self.renormalised = scorer.renormalised
+        self.forwards = self.rows = 0
+        self.size = 1
+        for name, dtype in _COLUMNS.items():
+            setattr(self, name, np.zeros(256, dtype))
+        self.hi[ROOT], self.first[ROOT], self.row[ROOT] = trie.num_entries, -1, -1
+
+    def children(self, nodes: Nodes) -> Nodes:
+        """The children of listed `nodes`, node by node."""
+        return _ranges(self.first[nodes], self.count[nodes])
+
+    def unlisted(self, nodes: Nodes) -> Nodes:
+        """Those of `nodes` whose children are not in the store yet."""
+        return nodes[self.first[nodes] < 0]
+
+    def is_open(self, nodes: Nodes) -> NDArray[np.bool_]:
+        """Which of `nodes` (leaves excluded) lack their children's scores, bool[n]."""
+        first = self.first[nodes]
+        return np.asarray((first < 0) | np.isnan(self.score[np.maximum(first, 0)]))
+
+    def list_children(self, nodes: Nodes) -> Nodes:
+        """Adds the children of unlisted, distinct `nodes` to the store; returns them, scores unknown.
+
+        Under renormalised scoring an only child takes its parent's score.
+        """
+        if nodes.size == 0:
+            return nodes
+        below = self._trie.children(self.lo[nodes], self.hi[nodes], self.depth[nodes])
+        count = np.diff(below.ptr)
+        start, stop = self.size, self.size + below.tokens.size
+        self._reserve(stop)
+        owner = np.repeat(nodes, count)
+        self.lo[start:stop], self.hi[start:stop] = below.lo, below.hi
+        self.token[start:stop], self.leaf[start:stop] = below.tokens, below.is_leaf
+        self.depth[start:stop] = self.depth[owner] + 1
+        self.parent[start:stop] = owner
+        self.row[start:stop], self.count[start:stop] = -1, 0
+        self.first[start:stop] = np.where(below.is_leaf, start, -1)
+        self.score[start:stop] = np.nan
+        self.first[nodes], self.count[nodes] = start + below.ptr[:-1], count
+        self.size = stop
+        if self.renormalised:
+            single = nodes[count == 1]
+            self.score[self.first[single]] = self.score[single]
+        return np.arange(start, stop)
+
+    def unfed_above(self, nodes: Nodes) -> Nodes:
+        """The unfed proper ancestors of `nodes`, shallow first: forced tokens that were skipped as free."""
+        if not self.renormalised:
+            return nodes[:0]
+        above: list[Nodes] = []
+        at = self.parent[nodes[nodes != ROOT]]
+        while (at := np.unique(at[self.row[at] < 0])).size:
+            above.append(at)
+            at = self.parent[at[at != ROOT]]
+        return np.unique(np.concatenate(above)) if above else nodes[:0]  # ids rise with depth
+
+    def feed(self, levels: Sequence[Nodes]) -> None:
+        """One forward that scores the children of `levels`; levels[0] are scored nodes, unfed and listed.
+
+        Nodes of a further level are listed children of the level before. The first forward must be that of
+        the root, whose row is the prompt's last. Skipped forced tokens above levels[0] are fed along.
+        """
+        fed = np.concatenate((self.unfed_above(levels[0]), *levels))
+        prompt, listed = self._prompt[:0], self.count[fed]
+        if self.row[ROOT] < 0:
+            prompt, fed = self._prompt, fed[1:]
+            self.row[ROOT] = prompt.size - 1
+            listed = np.concatenate((np.zeros(prompt.size - 1, np.int64), listed))
+        first_row = prompt.size or self._prompt.size + self.rows
+        self.row[fed] = np.arange(first_row, first_row + fed.size)
+        self._score(prompt, fed, listed)
+        for level in levels:
+            below = self.children(level)
+            self.score[below] += self.score[self.parent[below]]
+        self.forwards += 1
+        self.rows += fed.size
+
+    def _score(self, prompt: NDArray[np.int32], fed: Nodes, listed: NDArray[np.int64]) -> None:
+        """Feeds the prompt and `fed`; writes the log-probability of each child asked for as its score."""
+        asked = fed if prompt.size == 0 else np.concatenate((np.zeros(1, np.int64), fed))
+        below = self.children(asked)
+        ptr = np.zeros(listed.size + 1, np.int64)
+        np.cumsum(listed, out=ptr[1:])
+        tokens = np.concatenate((prompt, self.token[fed]))
+        chain = np.arange(-1, prompt.size - 1, dtype=np.int32)
+        parents = np.concatenate((chain, self.row[self.parent[fed]]))
+        scores = child_scores(self._scorer, tokens, parents, ptr, self.token[below])
+        self.score[below] = scores
+
+    def _reserve(self, size: int) -> None:
+        """Grows every column to at least `size` by doubling."""
+        capacity = self.lo.size
+        if size <= capacity:
+            return
+        while capacity < size:
+            capacity *= 2
+        for name in _COLUMNS:
+            old = getattr(self, name)
+            column = np.zeros(capacity, old.dtype)
+            column[: self.size] = old[: self.size]
+            setattr(self, name, column)
+
+
+def _ranges(first: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.int64]:
+    """first[0], first[0]+1, ... (count[0] of them), then those of first[1], ..."""
+    if first.size == 1:
+        return np.arange(first[0], first[0] + count[0])
+    stop = np.cumsum(count)
+    return np.repeat(first - stop + count, count) + np.arange(stop[-1] if stop.size else 0)

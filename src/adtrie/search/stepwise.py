@@ -1,0 +1,103 @@
+"""Width-limited beam search over a catalogue, token by token: the definition that `verify` must reproduce.
+
+Written to be read. Knows no row cost and speculates nothing: one forward per token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adtrie.search.rank import best, certified_gap
+from adtrie.search.scorer import (
+    MAX_K,
+    MAX_WIDTH,
+    Scorer,
+    SearchResult,
+    check_count,
+    check_prompt,
+    child_scores,
+)
+
+if TYPE_CHECKING:
+    from adtrie.catalogue.trie import Trie
+
+
+@dataclass(frozen=True, eq=False)
+class _Pool:
+    """n hypotheses: the entries [lo, hi) share the first `depth` tokens; `row` is the row of their parent."""
+
+    lo: NDArray[np.int64]
+    hi: NDArray[np.int64]
+    depth: NDArray[np.int32]
+    token: NDArray[np.int32]
+    row: NDArray[np.int32]
+    score: NDArray[np.float64]
+    finished: NDArray[np.bool_]
+
+    def __getitem__(self, keep: NDArray[Any]) -> _Pool:
+        return _Pool(*(column[keep] for column in vars(self).values()))
+
+    def __add__(self, other: _Pool) -> _Pool:
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return _Pool(*(np.concatenate(pair) for pair in pairs))
+
+
+def stepwise(scorer: Scorer, trie: Trie, prompt: Any, k: int, width: int) -> SearchResult:
+    """The best min(k, width) entries that a beam of `width` keeps to the end.
+
+    `gap` bounds what the beam dropped on the way. Raises InputError for a bad argument.
+    """
+    k, width = check_count("k", k, MAX_K), check_count("width", width, MAX_WIDTH)
+    tokens = check_prompt(prompt)
+    beams = _children(scorer, trie, _root(trie), tokens, np.arange(-1, tokens.size - 1, dtype=np.int32))
+    forwards, num_rows, dropped = 1, int(tokens.size), -np.inf
+    while True:
+        kept = best(beams.score, beams.lo, width)
+        if kept.size < beams.score.size:
+            dropped = max(dropped, float(np.delete(beams.score, kept).max()))
+        beams = beams[kept]
+        live = beams[~beams.finished]
+        if live.lo.size == 0:
+            break
+        fed = num_rows + np.arange(live.lo.size, dtype=np.int32)
+        children = _children(scorer, trie, live, live.token, live.row, fed)
+        beams = beams[beams.finished] + children
+        forwards, num_rows = forwards + 1, num_rows + live.lo.size
+    entries, scores = beams.lo[:k], beams.score[:k]
+    if scores.size < beams.score.size:  # entries the beam finished but k left out
+        dropped = max(dropped, float(beams.score[scores.size]))
+    gap = certified_gap(dropped, float(scores[-1]), scores.size == min(k, trie.num_entries))
+    return SearchResult(entries, scores, gap, forwards, num_rows - int(tokens.size))
+
+
+def _root(trie: Trie) -> _Pool:
+    """The root as the one live hypothesis, score 0."""
+    none = np.zeros(1, dtype=np.int32)
+    all_entries = np.full(1, trie.num_entries, dtype=np.int64)
+    return _Pool(np.zeros(1, np.int64), all_entries, none, none, none - 1, np.zeros(1), np.zeros(1, np.bool_))
+
+
+def _children(
+    scorer: Scorer,
+    trie: Trie,
+    live: _Pool,
+    tokens: NDArray[np.int32],
+    parents: NDArray[np.int32],
+    fed: NDArray[np.int32] | None = None,
+) -> _Pool:
+    """The children of `live` after feeding `tokens`: one row each, or (fed is None) the prompt for the root."""
+    below = trie.children(live.lo, live.hi, live.depth)
+    ptr = below.ptr
+    if fed is None:
+        fed = np.full(1, tokens.size - 1, dtype=np.int32)
+        ptr = np.concatenate((np.zeros(tokens.size, np.int64), ptr[1:]))
+    scores = child_scores(scorer, tokens, parents, ptr, below.tokens)
+    owner = np.repeat(np.arange(live.lo.size), np.diff(below.ptr))
+    depth = (live.depth + 1)[owner].astype(np.int32)
+    return _Pool(
+        below.lo, below.hi, depth, below.tokens, fed[owner], live.score[owner] + scores, below.is_leaf
+    )
