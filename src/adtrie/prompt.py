@@ -136,11 +136,16 @@ def _read_template(path: Path) -> str:
         raise InputError(f"--prompt-template: {path} is not UTF-8 at byte {error.start}; re-save it as UTF-8") from None
 
 
-# Five rows of the train split of pricerunner (never of the test split; a test checks it).
+# Rows of the train split of pricerunner, one per category (never of a dev or test split; a test checks it).
 _EXAMPLES = (
-    ("sim free iphone 8 plus 64 gb spacegrau", "Apple iPhone 8 Plus 64GB"),
+    ("sharp r959slmaa microwave oven", "Sharp R959SLM Silver"),
+    ("bosch kir41vs30g fully integrated larder fridge 1 22m a", "Bosch KIR41VS30G Integrated"),
+    ("huawei y6 2017 sim free smartphone grey", "Huawei Y6 2017 Dual SIM"),
+    ("intel core intel core i5 8400 processor 9m cache up to 4.00 ghz", "Intel Core i5-8400 2.8GHz Box"),
+    ("zanussi zwf81441w freestanding washing machine 8kg load a energy rating 1400rpm spin white", "Zanussi ZWF81441W"),
+    ("bravia kd55xf8505 55 inch 4k ultra hd hdr smart led android tv", "Sony Bravia KD-55XF8505"),
 )
 DEFAULT_TEMPLATE = PromptTemplate(
-    before="".join(f"Listing: {listing}\nProduct name: {name}\n\n" for listing, name in _EXAMPLES) + "Listing: ",
+    before="".join(f"Listing: {listing}\nProduct name: {name}\n" for listing, name in _EXAMPLES) + "Listing: ",
     after="\nProduct name:",
 )
