@@ -1,2 +1,340 @@
+// Python bindings: the only file that knows Python. Arrays are checked here; the rest trusts its arguments.
 #include <nanobind/nanobind.h>
-NB_MODULE(_core, m) { m.doc() = "adtrie native core"; }
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <chrono>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "transformer.h"
+
+namespace nb = nanobind;
+using namespace adtrie;
+
+namespace {
+
+template <typename T, int Dims>
+using Array = nb::ndarray<const T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
+
+template <typename T>
+nb::ndarray<nb::numpy, T> owned(std::vector<T>&& values, std::vector<size_t> shape) {
+  auto* held = new std::vector<T>(std::move(values));
+  nb::capsule owner(held, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+  return nb::ndarray<nb::numpy, T>(held->data(), shape.size(), shape.data(), owner);
+}
+
+void check(bool ok, const std::string& message) {
+  if (!ok) throw std::invalid_argument(message);
+}
+
+const KernelTable& kernels_named(const std::string& name) {
+  const KernelTable* table = select_kernels(name.c_str());
+  check(table != nullptr, "instruction set '" + name + "' is unknown or not available on this machine");
+  return *table;
+}
+
+Panels& linear_slot(Transformer& model, int layer, const std::string& name) {
+  if (layer < 0) {
+    if (name == "embed") return model.embed;
+    if (name == "head") return model.head;
+  } else if (layer < static_cast<int>(model.layers.size())) {
+    Layer& l = model.layers[layer];
+    const std::pair<const char*, Panels*> slots[] = {{"q", &l.q},       {"k", &l.k},   {"v", &l.v},      {"o", &l.o},
+                                                     {"gate", &l.gate}, {"up", &l.up}, {"down", &l.down}};
+    for (const auto& slot : slots)
+      if (name == slot.first) return *slot.second;
+  }
+  throw std::invalid_argument("no linear '" + name + "' in layer " + std::to_string(layer));
+}
+
+std::vector<float>& vector_slot(Transformer& model, int layer, const std::string& name) {
+  if (layer < 0) {
+    if (name == "final_norm") return model.final_norm;
+    if (name == "rope_frequencies") return model.rope_frequencies;
+  } else if (layer < static_cast<int>(model.layers.size())) {
+    Layer& l = model.layers[layer];
+    const std::pair<const char*, std::vector<float>*> slots[] = {
+        {"attn_norm", &l.attn_norm}, {"mlp_norm", &l.mlp_norm}, {"q_norm", &l.q_norm},
+        {"k_norm", &l.k_norm},       {"qkv_bias", &l.qkv_bias}, {"o_bias", &l.o_bias}};
+    for (const auto& slot : slots)
+      if (name == slot.first) return *slot.second;
+  }
+  throw std::invalid_argument("no vector '" + name + "' in layer " + std::to_string(layer));
+}
+
+Panels packed(Arena& arena, Array<uint8_t, 2> codes, Array<uint16_t, 2> scales,
+              std::optional<Array<uint16_t, 2>> mins, int bits, int group) {
+  const int n = static_cast<int>(codes.shape(0)), k = static_cast<int>(codes.shape(1));
+  check(bits == 4 || bits == 8, "bits must be 4 or 8");
+  check(group > 0 && group % kBlock == 0 && k % group == 0, "group must be a multiple of 32 that divides the inputs");
+  check(scales.shape(0) == codes.shape(0) && static_cast<int>(scales.shape(1)) == k / group, "scales: wrong shape");
+  check(!mins || (mins->shape(0) == scales.shape(0) && mins->shape(1) == scales.shape(1)), "mins: wrong shape");
+  if (bits == 4)
+    for (size_t i = 0; i < codes.size(); ++i) check(codes.data()[i] < 16, "4-bit code above 15");
+  return pack_quantized(arena, codes.data(), scales.data(), mins ? mins->data() : nullptr, bits, group, n, k);
+}
+
+// Rows that a forward may append: tokens in the vocabulary, parents before their children, room and context left.
+void check_rows(const Transformer& model, const Cache& cache, Array<int32_t, 1> tokens, Array<int32_t, 1> parents) {
+  const Shape& shape = model.shape();
+  const int count = static_cast<int>(tokens.size()), rows = cache.num_rows();
+  check(tokens.size() == parents.size() && count > 0, "tokens and parents must have one equal, positive length");
+  check(rows + count <= cache.max_rows(), "cache is full");
+  std::vector<int> depth(count);
+  for (int i = 0; i < count; ++i) {
+    const int token = tokens.data()[i], parent = parents.data()[i];
+    check(token >= 0 && token < shape.vocab, "token " + std::to_string(token) + " is outside the vocabulary");
+    check(parent >= -1 && parent < rows + i, "parent " + std::to_string(parent) + " is not an earlier row");
+    depth[i] = parent < 0 ? 0 : (parent < rows ? cache.position(parent) : depth[parent - rows]) + 1;
+    check(depth[i] < shape.max_positions, "path is longer than the model's context");
+  }
+}
+
+void check_children(const Transformer& model, size_t num_rows, Array<int64_t, 1> ptr, Array<int32_t, 1> children) {
+  check(ptr.size() == num_rows + 1 && ptr.data()[0] == 0 &&
+            ptr.data()[num_rows] == static_cast<int64_t>(children.size()),
+        "child_ptr must run from 0 to the number of children, one more entry than rows");
+  for (size_t r = 0; r < num_rows; ++r) {
+    check(ptr.data()[r] <= ptr.data()[r + 1], "child_ptr must not fall");
+    int previous = -1;
+    for (int64_t c = ptr.data()[r]; c < ptr.data()[r + 1]; ++c) {
+      check(children.data()[c] > previous && children.data()[c] < model.shape().vocab,
+            "children of a row must be ascending tokens of the vocabulary");
+      previous = children.data()[c];
+    }
+  }
+}
+
+struct Session {
+  Transformer& model;
+  Cache cache;
+  std::vector<float> hidden, picked;
+  Session(Transformer& m, int max_rows) : model(m), cache(m, max_rows) {}
+
+  void forward(Array<int32_t, 1> tokens, Array<int32_t, 1> parents) {
+    check_rows(model, cache, tokens, parents);
+    hidden.resize(tokens.size() * model.shape().hidden);
+    cache.forward(tokens.data(), parents.data(), static_cast<int>(tokens.size()), hidden.data());
+  }
+
+  // Rows without children need no head: theirs are left out before it.
+  std::vector<float> score(Array<int32_t, 1> tokens, Array<int32_t, 1> parents, Array<int64_t, 1> ptr,
+                           Array<int32_t, 1> children, bool renormalise) {
+    check_children(model, tokens.size(), ptr, children);
+    forward(tokens, parents);
+    const int width = model.shape().hidden;
+    std::vector<int64_t> kept(1, 0);
+    picked.clear();
+    for (size_t r = 0; r < tokens.size(); ++r) {
+      if (ptr.data()[r] == ptr.data()[r + 1]) continue;
+      picked.insert(picked.end(), hidden.begin() + r * width, hidden.begin() + (r + 1) * width);
+      kept.push_back(ptr.data()[r + 1]);
+    }
+    std::vector<float> out(children.size());
+    if (!out.empty())
+      child_scores(model, picked.data(), static_cast<int>(kept.size()) - 1, kept.data(), children.data(), renormalise,
+                   out.data());
+    return out;
+  }
+};
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+  m.doc() = "adtrie native core: kernels, packed weights and the forward over a token tree";
+
+  m.def("isa", [](const std::string& name) { return std::string(kernels_named(name).name); }, nb::arg("name") = "",
+        "Name of the kernel table chosen for `name` ('' = best). Raises ValueError if it cannot run here.");
+
+  nb::class_<Transformer>(m, "Model")
+      .def(
+          "__init__",
+          [](Transformer* self, int num_layers, int hidden, int intermediate, int num_heads, int num_kv_heads,
+             int head_size, int vocab, int max_positions, float rms_epsilon, bool int8_activations,
+             const std::string& isa, int num_threads) {
+            const Shape shape = {num_layers, hidden,        intermediate, num_heads,       num_kv_heads, head_size,
+                                 vocab,      max_positions, rms_epsilon,  int8_activations};
+            check(num_layers > 0 && hidden > 0 && intermediate > 0 && num_heads > 0 && num_kv_heads > 0 &&
+                      head_size > 0 && head_size % 2 == 0 && vocab > 0 && max_positions > 0 &&
+                      num_heads % num_kv_heads == 0 && num_threads > 0 && num_threads <= 256,
+                  "model shape out of range");
+            new (self) Transformer(shape, kernels_named(isa), num_threads);
+          },
+          nb::kw_only(), nb::arg("num_layers"), nb::arg("hidden"), nb::arg("intermediate"), nb::arg("num_heads"),
+          nb::arg("num_kv_heads"), nb::arg("head_size"), nb::arg("vocab"), nb::arg("max_positions"),
+          nb::arg("rms_epsilon"), nb::arg("int8_activations"), nb::arg("isa"), nb::arg("num_threads"))
+      .def("set_vector",
+           [](Transformer& self, int layer, const std::string& name, Array<float, 1> values) {
+             vector_slot(self, layer, name).assign(values.data(), values.data() + values.size());
+           })
+      .def("set_float",
+           [](Transformer& self, int layer, const std::string& name, Array<float, 2> values) {
+             linear_slot(self, layer, name) =
+                 pack_f32(self.arena, values.data(), static_cast<int>(values.shape(0)), static_cast<int>(values.shape(1)));
+           })
+      .def("set_quantized",
+           [](Transformer& self, int layer, const std::string& name, Array<uint8_t, 2> codes,
+              Array<uint16_t, 2> scales, std::optional<Array<uint16_t, 2>> mins, int bits, int group) {
+             linear_slot(self, layer, name) = packed(self.arena, codes, scales, mins, bits, group);
+           },
+           nb::arg("layer"), nb::arg("name"), nb::arg("codes"), nb::arg("scales"), nb::arg("mins").none(),
+           nb::arg("bits"), nb::arg("group"))
+      .def("tie_head", [](Transformer& self) { self.head = self.embed; })
+      .def_prop_ro("weight_bytes", [](const Transformer& self) { return self.arena.used(); })
+      .def_prop_ro("isa", [](const Transformer& self) { return std::string(self.kernels().name); })
+      .def_prop_ro("num_threads", [](Transformer& self) { return self.team().size(); });
+
+  nb::class_<Session>(m, "Session")
+      .def(nb::init<Transformer&, int>(), nb::arg("model"), nb::arg("max_rows"), nb::keep_alive<1, 2>())
+      .def_prop_ro("num_rows", [](const Session& self) { return self.cache.num_rows(); })
+      .def_prop_ro("max_rows", [](const Session& self) { return self.cache.max_rows(); })
+      .def("truncate",
+           [](Session& self, int rows) {
+             check(rows >= 0 && rows <= self.cache.num_rows(), "cannot truncate to that many rows");
+             self.cache.truncate(rows);
+           })
+      .def("forward",
+           [](Session& self, Array<int32_t, 1> tokens, Array<int32_t, 1> parents) {
+             {
+               nb::gil_scoped_release release;
+               self.forward(tokens, parents);
+             }
+             return owned(std::vector<float>(self.hidden),
+                          {tokens.size(), static_cast<size_t>(self.model.shape().hidden)});
+           },
+           "Hidden states float32[T, H] after the final norm of the appended rows.")
+      .def("score",
+           [](Session& self, Array<int32_t, 1> tokens, Array<int32_t, 1> parents, Array<int64_t, 1> ptr,
+              Array<int32_t, 1> children, bool renormalise) {
+             std::vector<float> out;
+             {
+               nb::gil_scoped_release release;
+               out = self.score(tokens, parents, ptr, children, renormalise);
+             }
+             const size_t count = out.size();
+             return owned(std::move(out), {count});
+           },
+           "Log-probabilities float32[C] of the listed children of each appended row.")
+      .def("logits",
+           [](Session& self, Array<float, 2> hidden) {
+             check(static_cast<int>(hidden.shape(1)) == self.model.shape().hidden, "hidden: wrong width");
+             std::vector<float> out(hidden.shape(0) * self.model.shape().vocab);
+             {
+               nb::gil_scoped_release release;
+               full_logits(self.model, hidden.data(), static_cast<int>(hidden.shape(0)), out.data());
+             }
+             return owned(std::move(out), {hidden.shape(0), static_cast<size_t>(self.model.shape().vocab)});
+           },
+           "Logits float32[R, V] of hidden rows.");
+
+  // One packed linear on its own, for tests and kernel benchmarks.
+  struct Linear {
+    Arena arena;
+    Panels panels;
+  };
+  nb::class_<Linear>(m, "Linear")
+      .def("__init__",
+           [](Linear* self, Array<float, 2> values) {
+             new (self) Linear();
+             self->panels = pack_f32(self->arena, values.data(), static_cast<int>(values.shape(0)),
+                                     static_cast<int>(values.shape(1)));
+           })
+      .def("__init__",
+           [](Linear* self, Array<uint8_t, 2> codes, Array<uint16_t, 2> scales,
+              std::optional<Array<uint16_t, 2>> mins, int bits, int group) {
+             new (self) Linear();
+             self->panels = packed(self->arena, codes, scales, mins, bits, group);
+           },
+           nb::arg("codes"), nb::arg("scales"), nb::arg("mins").none(), nb::arg("bits"), nb::arg("group"))
+      .def_prop_ro("num_bytes", [](const Linear& self) { return packed_bytes(self.panels); })
+      .def("codes",
+           [](const Linear& self) {
+             check(self.panels.format != Format::kF32, "a float linear has no codes");
+             std::vector<uint8_t> out(static_cast<size_t>(self.panels.num_outputs) * self.panels.num_inputs);
+             unpack_codes(self.panels, out.data());
+             return owned(std::move(out), {static_cast<size_t>(self.panels.num_outputs),
+                                           static_cast<size_t>(self.panels.num_inputs)});
+           })
+      .def("row",
+           [](const Linear& self, int row) {
+             check(row >= 0 && row < self.panels.num_outputs, "row out of range");
+             std::vector<float> out(self.panels.num_inputs);
+             unpack_row(self.panels, row, out.data());
+             const size_t count = out.size();
+             return owned(std::move(out), {count});
+           })
+      .def("multiply",
+           [](const Linear& self, Array<float, 2> x, const std::string& isa) {
+             const KernelTable& kernels = kernels_named(isa);
+             const Panels& w = self.panels;
+             check(static_cast<int>(x.shape(1)) == w.num_inputs, "x: wrong width");
+             const size_t stride = static_cast<size_t>(w.num_panels) * kPanel;
+             std::vector<float> out(x.shape(0) * stride);
+             (w.format == Format::kF32 ? kernels.gemm_f32 : kernels.gemm_q_f32)(
+                 w, 0, w.num_panels, x.data(), w.num_inputs, static_cast<int>(x.shape(0)), out.data(), stride, false);
+             return owned(std::move(out), {x.shape(0), stride});
+           },
+           "y float32[T, padded N] by float activations.")
+      .def("multiply_int8",
+           [](const Linear& self, Array<int8_t, 2> codes, Array<float, 2> scales, Array<int32_t, 2> sums,
+              const std::string& isa) {
+             const KernelTable& kernels = kernels_named(isa);
+             const Panels& w = self.panels;
+             const size_t blocks = w.num_inputs / kBlock, rows = codes.shape(0);
+             check(w.format != Format::kF32, "a float linear takes float activations");
+             check(static_cast<int>(codes.shape(1)) == w.num_inputs && scales.shape(0) == rows &&
+                       scales.shape(1) == blocks && sums.shape(0) == rows && sums.shape(1) == blocks,
+                   "activations: wrong shape");
+             const size_t stride = static_cast<size_t>(w.num_panels) * kPanel;
+             std::vector<float> out(rows * stride);
+             const Int8Rows x = {codes.data(), scales.data(), sums.data(), w.num_inputs};
+             kernels.gemm_q_i8(w, 0, w.num_panels, x, static_cast<int>(rows), out.data(), stride, false);
+             return owned(std::move(out), {rows, stride});
+           },
+           "y float32[T, padded N] by 8-bit activations: codes[T, K], scales[T, K/32], sums[T, K/32].");
+
+  m.def("quantize_rows",
+        [](Array<float, 2> x, const std::string& isa) {
+          const KernelTable& kernels = kernels_named(isa);
+          const size_t rows = x.shape(0), width = x.shape(1), blocks = width / kBlock;
+          check(width % kBlock == 0, "width must be a multiple of 32");
+          std::vector<int8_t> codes(rows * width);
+          std::vector<float> scales(rows * blocks);
+          std::vector<int32_t> sums(rows * blocks);
+          for (size_t r = 0; r < rows; ++r)
+            kernels.quantize_row(x.data() + r * width, static_cast<int>(width), codes.data() + r * width,
+                                 scales.data() + r * blocks, sums.data() + r * blocks);
+          return nb::make_tuple(owned(std::move(codes), {rows, width}), owned(std::move(scales), {rows, blocks}),
+                                owned(std::move(sums), {rows, blocks}));
+        },
+        "8-bit codes[T, K], scales[T, K/32] and code sums[T, K/32] of rows.");
+
+  m.def("read_bandwidth",
+        [](size_t bytes, int num_threads, int repeats) {
+          check(bytes >= 4096 && num_threads > 0 && repeats > 0, "bandwidth probe arguments out of range");
+          const KernelTable& kernels = kernels_named("");
+          Arena arena;
+          char* data = static_cast<char*>(arena.take(bytes));
+          for (size_t i = 0; i < bytes; i += 64) data[i] = static_cast<char>(i);
+          ThreadTeam team(num_threads);
+          std::vector<double> rates;
+          std::vector<uint64_t> sums(num_threads);
+          nb::gil_scoped_release release;
+          for (int i = 0; i < repeats; ++i) {
+            const auto start = std::chrono::steady_clock::now();
+            team.run([&](int thread) {
+              const size_t part = bytes / num_threads / 256 * 256;
+              sums[thread] += kernels.read_bytes(data + thread * part, part);
+            });
+            rates.push_back(static_cast<double>(bytes) /
+                            std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+          }
+          return rates;
+        },
+        nb::arg("bytes"), nb::arg("num_threads"), nb::arg("repeats"),
+        "Bytes per second of each sequential read of one buffer by all threads.");
+}

@@ -1,0 +1,306 @@
+// Float kernels written once over a tiny vector vocabulary (vf, W, vload, ...) that each instruction-set file
+// defines before including this. Everything is in an anonymous namespace: nothing compiled here for a newer
+// instruction set can be picked by the linker for older machines.
+#include <cfloat>
+#include <cmath>
+#include <cstring>
+
+namespace adtrie {
+namespace {
+
+inline float hsum(vf v) {
+  float lanes[W];
+  vstore(lanes, v);
+  for (int step = W / 2; step > 0; step /= 2)
+    for (int i = 0; i < step; ++i) lanes[i] += lanes[i + step];
+  return lanes[0];
+}
+
+// exp(x) for x <= 88, relative error about 2 ulp; below -87 gives about 1e-38, not 0.
+inline vf vexp(vf x) {
+  x = vmax(x, vset(-87.0f));
+  const vf n = vround(vmul(x, vset(1.44269504f)));
+  vf r = vfma(n, vset(-0.693359375f), x);
+  r = vfma(n, vset(2.12194440e-4f), r);
+  vf p = vset(1.0f / 5040);
+  p = vfma(p, r, vset(1.0f / 720));
+  p = vfma(p, r, vset(1.0f / 120));
+  p = vfma(p, r, vset(1.0f / 24));
+  p = vfma(p, r, vset(1.0f / 6));
+  p = vfma(p, r, vset(0.5f));
+  p = vfma(p, r, vset(1.0f));
+  p = vfma(p, r, vset(1.0f));
+  return vscale2(p, n);
+}
+
+inline vf vload_part(const float* x, int n, float fill) {
+  float lanes[W];
+  for (int i = 0; i < W; ++i) lanes[i] = i < n ? x[i] : fill;
+  return vload(lanes);
+}
+
+void rms_norm(const float* x, const float* weight, float epsilon, int n, float* y) {
+  vf sum = vset(0.0f);
+  int i = 0;
+  for (; i + W <= n; i += W) sum = vfma(vload(x + i), vload(x + i), sum);
+  float total = hsum(sum);
+  for (; i < n; ++i) total += x[i] * x[i];
+  const float inverse = 1.0f / std::sqrt(total / static_cast<float>(n) + epsilon);
+  const vf scale = vset(inverse);
+  for (i = 0; i + W <= n; i += W) vstore(y + i, vmul(vload(weight + i), vmul(vload(x + i), scale)));
+  for (; i < n; ++i) y[i] = weight[i] * (x[i] * inverse);
+}
+
+void swiglu(const float* gate, const float* up, int n, float* y) {
+  const vf one = vset(1.0f), zero = vset(0.0f);
+  for (int i = 0; i < n; i += W) {  // n is a multiple of 16
+    const vf g = vload(gate + i);
+    const vf e = vexp(vmin(vsub(zero, g), vset(87.0f)));
+    vstore(y + i, vmul(vdiv(g, vadd(one, e)), vload(up + i)));
+  }
+}
+
+void log_sum_exp(const float* x, int n, float* max, float* sum) {
+  vf m = vset(-FLT_MAX);
+  int i = 0;
+  for (; i + W <= n; i += W) m = vmax(m, vload(x + i));
+  if (i < n) m = vmax(m, vload_part(x + i, n - i, -FLT_MAX));
+  float lanes[W];
+  vstore(lanes, m);
+  float top = lanes[0];
+  for (int j = 1; j < W; ++j) top = lanes[j] > top ? lanes[j] : top;
+  const vf shift = vset(top);
+  vf total = vset(0.0f);
+  for (i = 0; i + W <= n; i += W) total = vadd(total, vexp(vsub(vload(x + i), shift)));
+  float rest = 0.0f;
+  for (; i < n; ++i) rest += std::exp(x[i] - top);
+  *max = top;
+  *sum = hsum(total) + rest;
+}
+
+constexpr int kParts = kPanel / W;  // vectors per panel of 16
+
+// ---- float32 weights -------------------------------------------------------------------------------------------
+template <int R, int P>
+void tile_f32(const Panels& w, int panel, const float* x, int64_t x_stride, float* y, int64_t y_stride, bool add) {
+  const int64_t panel_size = static_cast<int64_t>(w.num_inputs) * kPanel;
+  const float* data = static_cast<const float*>(w.data) + panel * panel_size;
+  vf acc[R][P][kParts];
+  for (int r = 0; r < R; ++r)
+    for (int p = 0; p < P; ++p)
+      for (int i = 0; i < kParts; ++i) acc[r][p][i] = vset(0.0f);
+  for (int k = 0; k < w.num_inputs; ++k)
+    for (int p = 0; p < P; ++p)
+      for (int i = 0; i < kParts; ++i) {
+        const vf weight = vload(data + p * panel_size + static_cast<int64_t>(k) * kPanel + i * W);
+        for (int r = 0; r < R; ++r) acc[r][p][i] = vfma(weight, vset(x[r * x_stride + k]), acc[r][p][i]);
+      }
+  for (int r = 0; r < R; ++r)
+    for (int p = 0; p < P; ++p)
+      for (int i = 0; i < kParts; ++i) {
+        float* out = y + r * y_stride + (panel + p) * kPanel + i * W;
+        vstore(out, add ? vadd(vload(out), acc[r][p][i]) : acc[r][p][i]);
+      }
+}
+
+// ---- quantized weights, float activations: decode in registers -------------------------------------------------
+// v holds for each of 16 outputs four consecutive input codes, one per byte.
+template <int R>
+void tile_q_f32(const Panels& w, int panel, const float* x, int64_t x_stride, float* y, int64_t y_stride, bool add) {
+  const bool nibbles = w.format == Format::kQ4;
+  const int k_per_chunk = nibbles ? 8 : 4, groups = w.num_inputs / w.group;
+  const uint8_t* codes = static_cast<const uint8_t*>(w.data) +
+                         static_cast<int64_t>(panel) * (w.num_inputs / k_per_chunk) * 64;
+  vf total[R][kParts];
+  for (int r = 0; r < R; ++r)
+    for (int i = 0; i < kParts; ++i) total[r][i] = vset(0.0f);
+  for (int g = 0; g < groups; ++g) {
+    vf acc[R][kParts];
+    float sums[R];
+    for (int r = 0; r < R; ++r) {
+      sums[r] = 0.0f;
+      for (int i = 0; i < kParts; ++i) acc[r][i] = vset(0.0f);
+      if (w.mins)
+        for (int k = 0; k < w.group; ++k) sums[r] += x[r * x_stride + g * w.group + k];
+    }
+    for (int k = g * w.group; k < (g + 1) * w.group; k += k_per_chunk, codes += 64)
+      for (int i = 0; i < kParts; ++i)
+        for (int j = 0; j < k_per_chunk; ++j) {
+          const vf value = vcode(codes + i * W * 4, j % 4, nibbles ? j / 4 : -1, w.mins ? 0 : w.zero);
+          for (int r = 0; r < R; ++r) acc[r][i] = vfma(value, vset(x[r * x_stride + k + j]), acc[r][i]);
+        }
+    const int64_t at = (static_cast<int64_t>(panel) * groups + g) * kPanel;
+    for (int i = 0; i < kParts; ++i) {
+      const vf scale = vhalf(w.scales + at + i * W);
+      for (int r = 0; r < R; ++r) {
+        total[r][i] = vfma(acc[r][i], scale, total[r][i]);
+        if (w.mins) total[r][i] = vfma(vhalf(w.mins + at + i * W), vset(sums[r]), total[r][i]);
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int i = 0; i < kParts; ++i) {
+      float* out = y + r * y_stride + panel * kPanel + i * W;
+      vstore(out, add ? vadd(vload(out), total[r][i]) : total[r][i]);
+    }
+}
+
+constexpr int kFloatRows = W == 16 ? 6 : W == 8 ? 2 : 1;
+constexpr int kFloatPanels = W == 16 ? 2 : 1;
+
+template <int R>
+void rows_f32(const Panels& w, int begin, int end, const float* x, int64_t xs, float* y, int64_t ys, bool add) {
+  constexpr int P = R == 1 ? 2 * kFloatPanels : kFloatPanels;
+  int p = begin;
+  for (; p + P <= end; p += P) tile_f32<R, P>(w, p, x, xs, y, ys, add);
+  for (; p < end; ++p) tile_f32<R, 1>(w, p, x, xs, y, ys, add);
+}
+
+// Panels stay in cache across row tiles: a few panels at a time, all rows over them.
+template <int R>
+void dispatch_f32(const Panels& w, int begin, int end, const float* x, int64_t xs, int rows, float* y, int64_t ys,
+                  bool add) {
+  if constexpr (R > 0) {
+    if (rows == R)
+      rows_f32<R>(w, begin, end, x, xs, y, ys, add);
+    else
+      dispatch_f32<R - 1>(w, begin, end, x, xs, rows, y, ys, add);
+  }
+}
+
+void gemm_f32(const Panels& w, int begin, int end, const float* x, int64_t xs, int rows, float* y, int64_t ys,
+              bool add) {
+  constexpr int step = 4;
+  for (int p = begin; p < end; p += step)
+    for (int r = 0; r < rows; r += kFloatRows)
+      dispatch_f32<kFloatRows>(w, p, p + step < end ? p + step : end, x + r * xs, xs,
+                               rows - r < kFloatRows ? rows - r : kFloatRows, y + r * ys, ys, add);
+}
+
+template <int R>
+void dispatch_q_f32(const Panels& w, int panel, const float* x, int64_t xs, int rows, float* y, int64_t ys, bool add) {
+  if constexpr (R > 0) {
+    if (rows == R)
+      tile_q_f32<R>(w, panel, x, xs, y, ys, add);
+    else
+      dispatch_q_f32<R - 1>(w, panel, x, xs, rows, y, ys, add);
+  }
+}
+
+void gemm_q_f32(const Panels& w, int begin, int end, const float* x, int64_t xs, int rows, float* y, int64_t ys,
+                bool add) {
+  for (int p = begin; p < end; ++p)
+    for (int r = 0; r < rows; r += kFloatRows)
+      dispatch_q_f32<kFloatRows>(w, p, x + r * xs, xs, rows - r < kFloatRows ? rows - r : kFloatRows, y + r * ys, ys,
+                                 add);
+}
+
+// ---- attention -------------------------------------------------------------------------------------------------
+// Scores of Q query heads against the 16 keys of one block, each a plain sum over d in ascending order.
+template <int Q>
+void block_scores(const float* q, const float* block, int d, float out[Q][kPanel]) {
+  vf acc[Q][kParts];
+  for (int h = 0; h < Q; ++h)
+    for (int i = 0; i < kParts; ++i) acc[h][i] = vset(0.0f);
+  for (int c = 0; c < d; ++c)
+    for (int i = 0; i < kParts; ++i) {
+      const vf key = vload(block + c * kPanel + i * W);
+      for (int h = 0; h < Q; ++h) acc[h][i] = vfma(key, vset(q[h * d + c]), acc[h][i]);
+    }
+  for (int h = 0; h < Q; ++h)
+    for (int i = 0; i < kParts; ++i) vstore(out[h] + i * W, acc[h][i]);
+}
+
+// Scores in path order, so that the sums below do not depend on where rows happen to lie in the cache.
+template <int Q>
+int64_t path_scores(const float* q, const Run* runs, int num_runs, const float* keys, int d, float* scores, int64_t ld) {
+  int64_t at = 0;
+  for (int s = 0; s < num_runs; ++s) {
+    int row = runs[s].start;
+    const int end = runs[s].start + runs[s].length;
+    while (row < end) {
+      const int block = row / kPanel, lane = row % kPanel;
+      const int take = end - row < kPanel - lane ? end - row : kPanel - lane;
+      float tile[Q][kPanel];
+      block_scores<Q>(q, keys + static_cast<int64_t>(block) * d * kPanel, d, tile);
+      for (int h = 0; h < Q; ++h) std::memcpy(scores + h * ld + at, tile[h] + lane, take * sizeof(float));
+      at += take;
+      row += take;
+    }
+  }
+  return at;
+}
+
+template <int Q>
+void weighted_values(const float* scores, int64_t ld, const float* inverse, const Run* runs, int num_runs,
+                     const float* values, int d, float* out) {
+  constexpr int kWide = W == 1 ? 1 : 4;  // vectors of d kept in registers at a time
+  for (int c = 0; c < d; c += kWide * W) {
+    const int wide = (d - c) / W < kWide ? (d - c) / W : kWide;
+    vf acc[Q][kWide];
+    for (int h = 0; h < Q; ++h)
+      for (int i = 0; i < kWide; ++i) acc[h][i] = vset(0.0f);
+    int64_t at = 0;
+    for (int s = 0; s < num_runs; ++s) {
+      const float* value = values + static_cast<int64_t>(runs[s].start) * d + c;
+      if (wide == kWide) {
+        for (int n = 0; n < runs[s].length; ++n, ++at, value += d)
+          for (int i = 0; i < kWide; ++i) {
+            const vf v = vload(value + i * W);
+            for (int h = 0; h < Q; ++h) acc[h][i] = vfma(v, vset(scores[h * ld + at]), acc[h][i]);
+          }
+      } else {
+        for (int n = 0; n < runs[s].length; ++n, ++at, value += d)
+          for (int i = 0; i < wide; ++i) {
+            const vf v = vload(value + i * W);
+            for (int h = 0; h < Q; ++h) acc[h][i] = vfma(v, vset(scores[h * ld + at]), acc[h][i]);
+          }
+      }
+    }
+    for (int h = 0; h < Q; ++h)
+      for (int i = 0; i < wide; ++i) vstore(out + h * d + c + i * W, vmul(acc[h][i], vset(inverse[h])));
+  }
+}
+
+template <int Q>
+void attend_heads(const float* q, const Run* runs, int num_runs, const float* keys, const float* values, int d,
+                  float* scores, int64_t ld, float* out) {
+  const int64_t length = path_scores<Q>(q, runs, num_runs, keys, d, scores, ld);
+  float inverse[Q];
+  for (int h = 0; h < Q; ++h) {
+    float* s = scores + h * ld;
+    for (int64_t i = length; i % 16 != 0; ++i) s[i] = -FLT_MAX;  // pads weigh about 1e-38, nothing beside 1
+    const int padded = static_cast<int>((length + 15) / 16 * 16);
+    vf m = vset(-FLT_MAX);
+    for (int i = 0; i < padded; i += W) m = vmax(m, vload(s + i));
+    float lanes[W];
+    vstore(lanes, m);
+    float top = lanes[0];
+    for (int j = 1; j < W; ++j) top = lanes[j] > top ? lanes[j] : top;
+    vf total = vset(0.0f);
+    for (int i = 0; i < padded; i += W) {
+      const vf e = vexp(vsub(vload(s + i), vset(top)));
+      vstore(s + i, e);
+      total = vadd(total, e);
+    }
+    inverse[h] = 1.0f / hsum(total);
+  }
+  weighted_values<Q>(scores, ld, inverse, runs, num_runs, values, d, out);
+}
+
+void attend(const float* q, int n, const Run* runs, int num_runs, const float* keys, const float* values, int d,
+            float* scores, int64_t ld, float* out) {
+  while (n > 0) {
+    const int take = n >= 4 ? 4 : n;
+    if (take == 4) attend_heads<4>(q, runs, num_runs, keys, values, d, scores, ld, out);
+    if (take == 3) attend_heads<3>(q, runs, num_runs, keys, values, d, scores, ld, out);
+    if (take == 2) attend_heads<2>(q, runs, num_runs, keys, values, d, scores, ld, out);
+    if (take == 1) attend_heads<1>(q, runs, num_runs, keys, values, d, scores, ld, out);
+    n -= take;
+    q += take * d;
+    out += take * d;
+  }
+}
+
+}  // namespace
+}  // namespace adtrie

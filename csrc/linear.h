@@ -1,0 +1,57 @@
+// Calls the right kernel for a packed linear and the activations it wants. Shared by forward and head.
+#pragma once
+#include <vector>
+
+#include "kernels.h"
+
+namespace adtrie {
+
+inline int padded(int columns) { return (columns + kPanel - 1) / kPanel * kPanel; }
+
+// 8-bit form of activation rows; their width (a multiple of 32) is the caller's to remember.
+struct Int8Buffer {
+  std::vector<int8_t> codes;
+  std::vector<float> scales;
+  std::vector<int32_t> sums;
+
+  void resize(int rows, int num_inputs) {
+    const size_t cells = static_cast<size_t>(rows) * num_inputs, blocks = cells / kBlock;
+    if (codes.size() < cells) codes.resize(cells);
+    if (scales.size() < blocks) scales.resize(blocks), sums.resize(blocks);
+  }
+  void quantize(const KernelTable& kernels, int r, const float* x, int width) {
+    const int64_t blocks = width / kBlock;
+    kernels.quantize_row(x, width, codes.data() + static_cast<int64_t>(r) * width, scales.data() + r * blocks,
+                         sums.data() + r * blocks);
+  }
+  Int8Rows from(int first, int width) const {
+    const int64_t blocks = width / kBlock;
+    return {codes.data() + static_cast<int64_t>(first) * width, scales.data() + first * blocks,
+            sums.data() + first * blocks, width};
+  }
+};
+
+// Input rows of a linear in both forms; int8 is filled only where a linear wants it.
+struct Inputs {
+  const float* values;
+  int64_t stride;
+  const Int8Buffer* int8;
+};
+
+inline bool wants_int8(const Panels& w, bool int8_activations) {
+  return int8_activations && w.format != Format::kF32;
+}
+
+// y[r, 16*p...] (+)= W x for panels [begin, end) of w and `rows` input rows from `first`.
+inline void multiply(const KernelTable& kernels, const Panels& w, int begin, int end, const Inputs& x, bool int8,
+                     int first, int rows, float* y, int64_t y_stride, bool add) {
+  if (begin >= end || rows <= 0) return;
+  if (wants_int8(w, int8))
+    kernels.gemm_q_i8(w, begin, end, x.int8->from(first, w.num_inputs), rows, y, y_stride, add);
+  else if (w.format == Format::kF32)
+    kernels.gemm_f32(w, begin, end, x.values + first * x.stride, x.stride, rows, y, y_stride, add);
+  else
+    kernels.gemm_q_f32(w, begin, end, x.values + first * x.stride, x.stride, rows, y, y_stride, add);
+}
+
+}  // namespace adtrie

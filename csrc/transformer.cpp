@@ -1,0 +1,280 @@
+#include "transformer.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <new>
+
+#include "linear.h"
+
+namespace adtrie {
+namespace {
+
+constexpr int kChunkRows = 256;  // rows of one pass over the layers; more rows take several passes
+constexpr int kFewRows = 2;      // up to here every thread prepares all inputs itself, which saves a barrier
+
+bool any_int8(const Layer& layer, bool int8) {
+  for (const Panels* w : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
+    if (wants_int8(*w, int8)) return true;
+  return false;
+}
+
+}  // namespace
+
+RowMemory::RowMemory(size_t floats) : bytes_(floats * sizeof(float)) {
+  void* data = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (data == MAP_FAILED) throw std::bad_alloc();
+  data_ = static_cast<float*>(data);
+}
+
+RowMemory::~RowMemory() { munmap(data_, bytes_); }
+
+Transformer::Transformer(const Shape& shape, const KernelTable& kernels, int num_threads)
+    : layers(shape.num_layers), shape_(shape), kernels_(kernels), team_(num_threads),
+      head_stride_(padded(shape.head_size)) {}
+
+// Buffers of one pass. `local[0]` is shared by all threads unless the pass has few rows.
+struct Cache::Scratch {
+  struct Local {
+    std::vector<float> normed, scores, q_out;
+    Int8Buffer int8;
+  };
+  int hidden, q_width, kv_width, inner;  // padded column counts
+  std::vector<float> x, q, k, v, rotated, attended, gate, up, cosines, sines;
+  std::vector<Local> local;
+  std::vector<Run> runs;
+  std::vector<int> run_ptr;
+
+  Scratch(const Shape& s, int head_stride, int num_threads)
+      : hidden(padded(s.hidden)), q_width(padded(s.num_heads * s.head_size)),
+        kv_width(padded(s.num_kv_heads * s.head_size)), inner(padded(s.intermediate)), local(num_threads) {
+    for (Local& own : local) own.q_out.resize(static_cast<size_t>(s.num_heads) * head_stride);
+  }
+  void resize(const Shape& s, int head_stride, int rows, int longest_path) {
+    const auto grow = [rows](std::vector<float>& v, int64_t columns) {
+      if (v.size() < static_cast<size_t>(rows * columns)) v.resize(rows * columns);
+    };
+    grow(x, hidden), grow(q, q_width), grow(k, kv_width), grow(v, kv_width), grow(attended, q_width);
+    grow(rotated, static_cast<int64_t>(s.num_heads) * head_stride), grow(gate, inner), grow(up, inner);
+    grow(cosines, s.head_size / 2), grow(sines, s.head_size / 2);
+    for (size_t i = 0; i < local.size(); ++i) {
+      const size_t scores = static_cast<size_t>(4) * padded(longest_path + kPanel);
+      if (local[i].scores.size() < scores) local[i].scores.resize(scores);
+      if (i == 0 || rows <= kFewRows) grow(local[i].normed, hidden);
+    }
+  }
+};
+
+Cache::Cache(Transformer& model, int max_rows)
+    : model_(model), max_rows_(padded(max_rows)),
+      memory_(static_cast<size_t>(2) * model.shape().num_layers * model.shape().num_kv_heads * model.head_stride() *
+              padded(max_rows)),
+      scratch_(std::make_unique<Scratch>(model.shape(), model.head_stride(), model.team().size())) {}
+
+Cache::~Cache() = default;
+
+float* Cache::keys(int layer, int kv_head) const {
+  const size_t cell = static_cast<size_t>(model_.head_stride()) * max_rows_;
+  return memory_.data() + (static_cast<size_t>(layer) * model_.shape().num_kv_heads + kv_head) * 2 * cell;
+}
+
+float* Cache::values(int layer, int kv_head) const {
+  return keys(layer, kv_head) + static_cast<size_t>(model_.head_stride()) * max_rows_;
+}
+
+void Cache::truncate(int num_rows) {
+  parents_.resize(num_rows), positions_.resize(num_rows), run_starts_.resize(num_rows);
+}
+
+void Cache::append_rows(const int32_t* parents, int num_tokens) {
+  for (int i = 0; i < num_tokens; ++i) {
+    const int row = num_rows(), parent = parents[i];
+    run_starts_.push_back(row > 0 && parent == row - 1 ? run_starts_[row - 1] : row);
+    positions_.push_back(parent < 0 ? 0 : positions_[parent] + 1);
+    parents_.push_back(parent);
+  }
+}
+
+void Cache::collect_runs(int first, int num_tokens) {
+  Scratch& s = *scratch_;
+  s.runs.clear();
+  s.run_ptr.assign(1, 0);
+  for (int row = first; row < first + num_tokens; ++row) {
+    const size_t begin = s.runs.size();
+    for (int end = row; end >= 0; end = parents_[run_starts_[end]])
+      s.runs.push_back({run_starts_[end], end - run_starts_[end] + 1});
+    std::reverse(s.runs.begin() + begin, s.runs.end());
+    s.run_ptr.push_back(static_cast<int>(s.runs.size()));
+  }
+}
+
+void Cache::forward(const int32_t* tokens, const int32_t* parents, int num_tokens, float* hidden) {
+  for (int begin = 0; begin < num_tokens; begin += kChunkRows) {
+    const int rows = std::min(kChunkRows, num_tokens - begin), first = num_rows();
+    append_rows(parents + begin, rows);
+    forward_chunk(tokens + begin, first, rows, hidden + static_cast<int64_t>(begin) * model_.shape().hidden);
+  }
+}
+
+// Start of a pass: embeddings and rotary angles of rows [range).
+void Cache::embed_rows(const int32_t* tokens, int first, Range range) {
+  Scratch& s = *scratch_;
+  const int half = model_.shape().head_size / 2;
+  for (int r = range.begin; r < range.end; ++r) {
+    unpack_row(model_.embed, tokens[r], s.x.data() + static_cast<int64_t>(r) * s.hidden);
+    for (int i = 0; i < half; ++i) {
+      const float angle = static_cast<float>(positions_[first + r]) * model_.rope_frequencies[i];
+      s.cosines[static_cast<int64_t>(r) * half + i] = std::cos(angle);
+      s.sines[static_cast<int64_t>(r) * half + i] = std::sin(angle);
+    }
+  }
+}
+
+// One head of one row in place: bias, optional norm, rotation of the halves.
+void Cache::rotate_head(float* head, const float* bias, const std::vector<float>& norm, int r) {
+  const Shape& shape = model_.shape();
+  const int size = shape.head_size, half = size / 2;
+  if (bias)
+    for (int i = 0; i < size; ++i) head[i] += bias[i];
+  if (!norm.empty()) model_.kernels().rms_norm(head, norm.data(), shape.rms_epsilon, size, head);
+  const float* cosine = scratch_->cosines.data() + static_cast<int64_t>(r) * half;
+  const float* sine = scratch_->sines.data() + static_cast<int64_t>(r) * half;
+  for (int i = 0; i < half; ++i) {
+    const float a = head[i], b = head[i + half];
+    head[i] = a * cosine[i] - b * sine[i];
+    head[i + half] = b * cosine[i] + a * sine[i];
+  }
+}
+
+// Item (r, h): h < num_heads is a query head, the others are key/value heads, which go to the cache.
+void Cache::place_heads(int index, int first, Range items) {
+  Scratch& s = *scratch_;
+  const Shape& shape = model_.shape();
+  const Layer& layer = model_.layers[index];
+  const int per_row = shape.num_heads + shape.num_kv_heads, size = shape.head_size, stride = model_.head_stride();
+  const float scale = 1.0f / std::sqrt(static_cast<float>(size));
+  const float* bias = layer.qkv_bias.empty() ? nullptr : layer.qkv_bias.data();
+  for (int item = items.begin; item < items.end; ++item) {
+    const int r = item / per_row, h = item % per_row;
+    if (h < shape.num_heads) {
+      float* head = s.q.data() + static_cast<int64_t>(r) * s.q_width + h * size;
+      rotate_head(head, bias ? bias + h * size : nullptr, layer.q_norm, r);
+      float* out = s.rotated.data() + (static_cast<int64_t>(r) * shape.num_heads + h) * stride;
+      for (int i = 0; i < size; ++i) out[i] = head[i] * scale;
+      for (int i = size; i < stride; ++i) out[i] = 0.0f;
+      continue;
+    }
+    const int kv = h - shape.num_heads, row = first + r;
+    float* key = s.k.data() + static_cast<int64_t>(r) * s.kv_width + kv * size;
+    const float* value = s.v.data() + static_cast<int64_t>(r) * s.kv_width + kv * size;
+    rotate_head(key, bias ? bias + (shape.num_heads + kv) * size : nullptr, layer.k_norm, r);
+    const float* value_bias = bias ? bias + (shape.num_heads + shape.num_kv_heads + kv) * size : nullptr;
+    float* block = keys(index, kv) + static_cast<int64_t>(row / kPanel) * stride * kPanel + row % kPanel;
+    float* slot = values(index, kv) + static_cast<int64_t>(row) * stride;
+    for (int i = 0; i < size; ++i) {
+      block[i * kPanel] = key[i];
+      slot[i] = value_bias ? value[i] + value_bias[i] : value[i];
+    }
+  }
+}
+
+// Items are (row, group of query heads of one key/value head), split finer when there are few rows.
+void Cache::attend_rows(int index, int num_tokens, int thread, int num_threads) {
+  Scratch& s = *scratch_;
+  const Shape& shape = model_.shape();
+  const int stride = model_.head_stride(), shared = shape.num_heads / shape.num_kv_heads;
+  const bool single_heads = num_tokens * shape.num_kv_heads < 4 * num_threads;
+  const int group = single_heads ? 1 : shared, per_row = shape.num_heads / group;
+  Scratch::Local& own = s.local[thread];
+  const int64_t ld = static_cast<int64_t>(own.scores.size() / 4 / kPanel * kPanel);
+  const Range items = split(num_tokens * per_row, thread, num_threads);
+  for (int item = items.begin; item < items.end; ++item) {
+    const int r = item / per_row, head = item % per_row * group, kv = head / shared;
+    model_.kernels().attend(s.rotated.data() + (static_cast<int64_t>(r) * shape.num_heads + head) * stride, group,
+                            s.runs.data() + s.run_ptr[r], s.run_ptr[r + 1] - s.run_ptr[r], keys(index, kv),
+                            values(index, kv), stride, own.scores.data(), ld, own.q_out.data());
+    float* out = s.attended.data() + static_cast<int64_t>(r) * s.q_width + head * shape.head_size;
+    for (int h = 0; h < group; ++h)
+      std::memcpy(out + h * shape.head_size, own.q_out.data() + h * stride, shape.head_size * sizeof(float));
+  }
+}
+
+void Cache::forward_chunk(const int32_t* tokens, int first, int num_tokens, float* hidden) {
+  const Shape& shape = model_.shape();
+  const KernelTable& kernels = model_.kernels();
+  ThreadTeam& team = model_.team();
+  Scratch& s = *scratch_;
+  const int num_threads = team.size(), items = num_tokens * (shape.num_heads + shape.num_kv_heads);
+  const int longest = *std::max_element(positions_.begin() + first, positions_.end()) + 1;
+  s.resize(shape, model_.head_stride(), num_tokens, longest);
+  collect_runs(first, num_tokens);
+  const bool few = num_tokens <= kFewRows, int8 = shape.int8_activations;
+  const int widest = std::max({shape.hidden, shape.num_heads * shape.head_size, shape.intermediate});
+  for (int i = 0; i < (few ? num_threads : 1); ++i) s.local[i].int8.resize(num_tokens, widest);
+
+  team.run([&](int thread) {
+    Scratch::Local& own = few ? s.local[thread] : s.local[0];
+    const Range mine = split(num_tokens, thread, num_threads), rows = few ? Range{0, num_tokens} : mine;
+    // 8-bit form of input rows: by every thread for itself when few, else shared out and met at a barrier.
+    const auto prepare = [&](bool wanted, const float* values, int64_t stride, int width) {
+      if (wanted && width % kBlock == 0)
+        for (int r = rows.begin; r < rows.end; ++r) own.int8.quantize(kernels, r, values + r * stride, width);
+      if (!few) team.barrier();
+      return Inputs{values, stride, &own.int8};
+    };
+    const auto normalise = [&](const std::vector<float>& weight, bool wanted) {
+      for (int r = rows.begin; r < rows.end; ++r)
+        kernels.rms_norm(s.x.data() + static_cast<int64_t>(r) * s.hidden, weight.data(), shape.rms_epsilon,
+                         shape.hidden, own.normed.data() + static_cast<int64_t>(r) * s.hidden);
+      return prepare(wanted, own.normed.data(), s.hidden, shape.hidden);
+    };
+    const auto apply = [&](const Panels& w, const Inputs& x, float* y, int64_t stride, bool add) {
+      const Range panels = split(w.num_panels, thread, num_threads);
+      multiply(kernels, w, panels.begin, panels.end, x, int8, 0, num_tokens, y, stride, add);
+    };
+
+    embed_rows(tokens, first, mine);
+    team.barrier();
+    for (int index = 0; index < shape.num_layers; ++index) {
+      const Layer& layer = model_.layers[index];
+      const bool wanted = any_int8(layer, int8);
+      const Inputs attention_in = normalise(layer.attn_norm, wanted);
+      apply(layer.q, attention_in, s.q.data(), s.q_width, false);
+      apply(layer.k, attention_in, s.k.data(), s.kv_width, false);
+      apply(layer.v, attention_in, s.v.data(), s.kv_width, false);
+      team.barrier();
+      place_heads(index, first, split(items, thread, num_threads));
+      team.barrier();
+      attend_rows(index, num_tokens, thread, num_threads);
+      team.barrier();
+      const Inputs heads = prepare(wanted, s.attended.data(), s.q_width, shape.num_heads * shape.head_size);
+      apply(layer.o, heads, s.x.data(), s.hidden, true);
+      if (!layer.o_bias.empty()) {
+        const Range panels = split(layer.o.num_panels, thread, num_threads);
+        for (int r = 0; r < num_tokens; ++r)
+          for (int c = panels.begin * kPanel; c < std::min(panels.end * kPanel, shape.hidden); ++c)
+            s.x[static_cast<int64_t>(r) * s.hidden + c] += layer.o_bias[c];
+      }
+      team.barrier();
+      const Inputs mlp_in = normalise(layer.mlp_norm, wanted);
+      apply(layer.gate, mlp_in, s.gate.data(), s.inner, false);
+      apply(layer.up, mlp_in, s.up.data(), s.inner, false);
+      const Range panels = split(layer.gate.num_panels, thread, num_threads);
+      for (int r = 0; r < num_tokens; ++r) {
+        const int64_t at = static_cast<int64_t>(r) * s.inner + panels.begin * kPanel;
+        kernels.swiglu(s.gate.data() + at, s.up.data() + at, (panels.end - panels.begin) * kPanel, s.gate.data() + at);
+      }
+      team.barrier();
+      const Inputs inner = prepare(wanted, s.gate.data(), s.inner, shape.intermediate);
+      apply(layer.down, inner, s.x.data(), s.hidden, true);
+      team.barrier();
+    }
+    for (int r = mine.begin; r < mine.end; ++r)
+      kernels.rms_norm(s.x.data() + static_cast<int64_t>(r) * s.hidden, model_.final_norm.data(), shape.rms_epsilon,
+                       shape.hidden, hidden + static_cast<int64_t>(r) * shape.hidden);
+  });
+}
+
+}  // namespace adtrie
