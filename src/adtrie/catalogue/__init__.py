@@ -1,1 +1,19 @@
 """Normalised rows, their trie over token sequences, and snapshots. Knows no model and no search."""
+
+from adtrie.catalogue.build import BuildReport, Merge
+from adtrie.catalogue.catalogue import Catalogue, CatalogueInfo, Payload
+from adtrie.catalogue.rows import Refusal
+from adtrie.catalogue.trie import Children, Remaining, Subtree, Trie
+
+__all__ = [
+    "BuildReport",
+    "Catalogue",
+    "CatalogueInfo",
+    "Children",
+    "Merge",
+    "Payload",
+    "Refusal",
+    "Remaining",
+    "Subtree",
+    "Trie",
+]

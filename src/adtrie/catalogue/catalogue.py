@@ -1,0 +1,319 @@
+"""The catalogue: what a search may answer with. Texts, ids, bids and attributes of every entry of a trie.
+
+Knows the fingerprint of the tokenizer it was built with, but no model and no search.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adtrie.catalogue.branches import BranchTable
+from adtrie.catalogue.build import NO_BID, BatchTokenizer, Builder, BuildOptions, BuildReport, Parts, Progress
+from adtrie.catalogue.row_files import RowFile
+from adtrie.catalogue.rows import rows_from_memory
+from adtrie.catalogue.snapshot import Snapshot, read_snapshot, write_snapshot
+from adtrie.catalogue.strings import StringTable
+from adtrie.catalogue.trie import MAX_DEPTH, Trie
+from adtrie.errors import CatalogueError, FormatError, InputError
+
+
+@dataclass(frozen=True)
+class CatalogueInfo:
+    """How a catalogue was built; stored in its snapshot."""
+
+    tokenizer_fingerprint: str
+    vocab_size: int
+    prefix: str
+    end: str
+    end_token: int
+    max_depth: int
+    num_rows: int
+    num_entries: int
+    num_merged: int
+    num_refused: int
+
+
+@dataclass(frozen=True)
+class Payload:
+    """One accepted row of an entry: its id (its text when the row had none), bid (1.0 when none), attributes."""
+
+    id: str
+    bid: float
+    attributes: dict[str, Any]
+
+
+class Catalogue:
+    """Entries 0..num_entries-1 in order of their token sequences; immutable.
+
+    Rows whose normalised texts have equal token sequences are one entry. Its text is the first such row's, its
+    ids are those of all of them, its bid is the highest, its attributes are those of the row with that bid.
+    """
+
+    def __init__(
+        self, parts: Parts, info: CatalogueInfo, report: BuildReport, snapshot: Snapshot | None = None
+    ) -> None:
+        self.trie = parts.trie
+        self.info = info
+        self.report = report
+        self._parts = parts
+        self._snapshot = snapshot
+
+    @classmethod
+    def build(
+        cls,
+        rows: Iterable[Any],
+        tokenizer: BatchTokenizer,
+        *,
+        prefix: str = " ",
+        end: str = "\n",
+        max_tokens: int = 64,
+        max_chars: int = 1000,
+        progress: Progress | None = None,
+    ) -> Catalogue:
+        """The catalogue of rows: str | (id, text) | mapping with text, id, bid and any attributes.
+
+        An entry's tokens are encode(prefix + text) and the one token of `end`. `.report` lists refused and merged
+        rows. Raises CatalogueError when no row is left or more than half were refused, InputError for options.
+        """
+        builder = Builder(tokenizer, BuildOptions(prefix, end, max_tokens, max_chars))
+        total = len(rows) if hasattr(rows, "__len__") else 0
+        builder.add_all(rows_from_memory(rows), progress, lambda done: total)
+        return cls._built(builder)
+
+    @classmethod
+    def build_from_file(
+        cls,
+        path: str | Path,
+        tokenizer: BatchTokenizer,
+        *,
+        prefix: str = " ",
+        end: str = "\n",
+        max_tokens: int = 64,
+        max_chars: int = 1000,
+        progress: Progress | None = None,
+    ) -> Catalogue:
+        """As `build`, from a .txt, .csv, .jsonl (or .gz of these) or .parquet file; rows are read as a stream."""
+        file = RowFile(path)
+        builder = Builder(tokenizer, BuildOptions(prefix, end, max_tokens, max_chars))
+        builder.add_all(file, progress, file.estimated_rows)
+        try:
+            return cls._built(builder)
+        except CatalogueError as error:
+            raise CatalogueError(f"{path}: {error}") from None
+
+    @classmethod
+    def _built(cls, builder: Builder) -> Catalogue:
+        parts, report = builder.finish()
+        info = CatalogueInfo(
+            tokenizer_fingerprint=builder.tokenizer.fingerprint,
+            vocab_size=builder.tokenizer.vocab_size,
+            prefix=builder.options.prefix,
+            end=builder.options.end,
+            end_token=builder.end_token,
+            max_depth=parts.trie.max_depth,
+            num_rows=report.num_rows,
+            num_entries=report.num_entries,
+            num_merged=report.num_merged,
+            num_refused=report.num_refused,
+        )
+        return cls(parts, info, report)
+
+    @property
+    def num_entries(self) -> int:
+        """Number of distinct entries."""
+        return self.trie.num_entries
+
+    @property
+    def tokenizer_fingerprint(self) -> str:
+        """Fingerprint of the tokenizer the catalogue was built with."""
+        return self.info.tokenizer_fingerprint
+
+    def __len__(self) -> int:
+        return self.num_entries
+
+    def check_tokenizer(self, fingerprint: str) -> None:
+        """Raise CatalogueError unless the catalogue was built with the tokenizer of that fingerprint."""
+        if fingerprint != self.tokenizer_fingerprint:
+            raise CatalogueError(
+                f"the catalogue was built for tokenizer {self.tokenizer_fingerprint[:12]}, the model has "
+                f"{fingerprint[:12]}; rebuild it for this model with `adtrie index`"
+            )
+
+    def _rows(self, entry: int) -> range:
+        if not 0 <= entry < self.num_entries:
+            raise InputError(f"entry {entry} is not in the catalogue, expected 0 to {self.num_entries - 1}")
+        ptr = self._parts.row_ptr
+        if ptr is None:
+            return range(entry, entry + 1)
+        last = int(ptr[-1])  # damaged pointers may run past the rows
+        first = min(int(ptr[entry]), last - 1)
+        return range(first, max(first + 1, min(int(ptr[entry + 1]), last)))
+
+    def text(self, entry: int) -> str:
+        """The normalised text of an entry. Raises InputError for an entry outside the catalogue."""
+        self._rows(entry)
+        return self._parts.texts.text(entry)
+
+    def ids(self, entry: int) -> list[str]:
+        """Distinct ids of the entry's rows, in row order; rows without an id have their text as id."""
+        ids = self._parts.ids
+        if ids is None:
+            return [self.text(entry)]
+        return list(dict.fromkeys(ids.text(row) for row in self._rows(entry)))
+
+    def bid(self, entry: int) -> float:
+        """The highest bid of the entry's rows; 1.0 for rows without one."""
+        bids = self._parts.bids
+        return NO_BID if bids is None else max(float(bids[row]) for row in self._rows(entry))
+
+    def attributes(self, entry: int) -> dict[str, Any]:
+        """Attributes of the entry's row with the highest bid (the first such); empty when it has none."""
+        return max(self.rows(entry), key=lambda row: row.bid).attributes
+
+    def rows(self, entry: int) -> list[Payload]:
+        """All accepted rows of the entry, in row order."""
+        parts, found = self._parts, []
+        for row in self._rows(entry):
+            name = self.text(entry) if parts.ids is None else parts.ids.text(row)
+            bid = NO_BID if parts.bids is None else float(parts.bids[row])
+            found.append(Payload(name, bid, self._row_attributes(row)))
+        return found
+
+    def _row_attributes(self, row: int) -> dict[str, Any]:
+        table = self._parts.attributes
+        raw = b"" if table is None else table.raw(row)
+        if not raw:
+            return {}
+        try:
+            return dict(json.loads(raw))
+        except (ValueError, TypeError, RecursionError):
+            raise FormatError(f"attributes of row {row} are damaged; rebuild the catalogue") from None
+
+    @property
+    def trie_bytes(self) -> int:
+        """Bytes kept for the trie: everything beside texts, ids, bids and attributes."""
+        return self.trie.num_bytes
+
+    @property
+    def text_bytes(self) -> int:
+        """Bytes kept for texts and ids, their offsets and the entry -> row pointers."""
+        ids, ptr = self._parts.ids, self._parts.row_ptr
+        return (
+            self._parts.texts.num_bytes
+            + (ids.num_bytes if ids else 0)
+            + (ptr.nbytes if ptr is not None else 0)
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write a snapshot; the file appears complete or not at all. Raises CatalogueError when it cannot."""
+        write_snapshot(path, asdict(self.info), _to_arrays(self._parts))
+
+    @classmethod
+    def open(cls, path: str | Path) -> Catalogue:
+        """Open a snapshot; above 32 MiB it is memory-mapped and only `verify()` reads all of it.
+
+        Raises CatalogueError when it cannot be opened, FormatError when it is damaged.
+        """
+        snapshot = read_snapshot(path)
+        info = _read_info(snapshot)
+        parts = _from_arrays(snapshot, info)
+        report = BuildReport(info.num_rows, info.num_entries, info.num_merged, info.num_refused)
+        return cls(parts, info, report, snapshot)
+
+    def verify(self) -> None:
+        """Check every checksum of the snapshot behind this catalogue. Raises FormatError naming the section."""
+        if self._snapshot is not None:
+            self._snapshot.verify()
+
+
+_TABLES = ("texts", "ids", "attributes")
+
+
+def _to_arrays(parts: Parts) -> dict[str, NDArray[Any]]:
+    trie, branches = parts.trie, parts.trie.branches
+    arrays: dict[str, NDArray[Any]] = {"edges": trie.edges, "offsets": trie.offsets, "shared": trie.shared}
+    arrays |= {f"branches.{name}": getattr(branches, name) for name in BranchTable.__dataclass_fields__}
+    for name in _TABLES:
+        table = cast("StringTable | None", getattr(parts, name))
+        if table is not None:
+            arrays |= {f"{name}.block": table.block, f"{name}.offsets": table.offsets}
+    if parts.row_ptr is not None:
+        arrays["row_ptr"] = parts.row_ptr
+    if parts.bids is not None:
+        arrays["bids"] = parts.bids
+    return arrays
+
+
+def _read_info(snapshot: Snapshot) -> CatalogueInfo:
+    fields = CatalogueInfo.__dataclass_fields__
+    meta = snapshot.meta
+    texts = ("tokenizer_fingerprint", "prefix", "end")
+    good = set(meta) == set(fields) and all(
+        type(meta[name]) is str if name in texts else type(meta[name]) is int and 0 <= meta[name] < 1 << 40
+        for name in fields
+    )
+    if good:
+        info = CatalogueInfo(**meta)
+        good = 1 <= info.max_depth <= MAX_DEPTH and info.end_token < info.vocab_size <= 1 << 31
+        if good and info.num_entries >= 1:
+            return info
+    raise FormatError(f"{snapshot.path}: damaged or foreign description; rebuild it with `adtrie index`")
+
+
+class _Reader:
+    """Takes arrays out of a snapshot, checking kind and length of each."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.left = dict(snapshot.arrays)
+
+    def take(self, name: str, dtypes: str, length: int | None = None) -> NDArray[Any]:
+        array = self.left.pop(name, None)
+        kind = None if array is None else f"{array.dtype.kind}{array.dtype.itemsize}"
+        if array is None or kind not in dtypes.split() or (length is not None and len(array) != length):
+            got = "missing" if array is None else f"{kind}[{len(array)}]"
+            want = f"{dtypes.replace(' ', '|')}[{'n' if length is None else length}]"
+            raise FormatError(f"{self.snapshot.path}: section '{name}' is {got}, expected {want}; rebuild it")
+        return array
+
+    def table(self, name: str, length: int) -> StringTable | None:
+        if f"{name}.block" not in self.left and f"{name}.offsets" not in self.left:
+            return None
+        table = StringTable(
+            self.take(f"{name}.block", "u1"), self.take(f"{name}.offsets", "u4 u8", length + 1)
+        )
+        if int(table.offsets[0]) != 0 or int(table.offsets[-1]) != len(table.block):
+            raise FormatError(f"{self.snapshot.path}: offsets of '{name}' do not span its block; rebuild it")
+        return table
+
+
+def _from_arrays(snapshot: Snapshot, info: CatalogueInfo) -> Parts:
+    """The parts in a snapshot, each array of the one length that fits. Raises FormatError otherwise."""
+    read, num_entries = _Reader(snapshot), info.num_entries
+    edges = read.take("edges", "u2" if info.vocab_size <= 1 << 16 else "u4")
+    offsets = read.take("offsets", "u4", num_entries + 1)
+    shared = read.take("shared", "u1", num_entries)
+    kinds = {"key": "i8", "hi": "u4", "ptr": "u4", "first": "u4", "longest": "u1", "mean": "f4"}
+    branches = BranchTable(**{name: read.take(f"branches.{name}", kind) for name, kind in kinds.items()})
+    branches.check(num_entries, snapshot.path)
+    if int(offsets[0]) != 0 or int(offsets[-1]) != len(edges) or not len(edges):
+        raise FormatError(f"{snapshot.path}: 'offsets' does not span 'edges'; rebuild it with `adtrie index`")
+    trie = Trie(edges, offsets, shared, branches, info.max_depth, info.vocab_size)
+    texts = read.table("texts", num_entries)
+    row_ptr = read.take("row_ptr", "u4", num_entries + 1) if "row_ptr" in read.left else None
+    num_rows = num_entries if row_ptr is None else int(row_ptr[-1])
+    ids = read.table("ids", num_rows)
+    bids = read.take("bids", "f8", num_rows) if "bids" in read.left else None
+    attributes = read.table("attributes", num_rows)
+    if texts is None or read.left or num_rows < num_entries:
+        raise FormatError(
+            f"{snapshot.path}: missing texts or foreign sections {sorted(read.left)}; rebuild it"
+        )
+    return Parts(trie, texts, ids, row_ptr, cast("NDArray[np.float64] | None", bids), attributes)
