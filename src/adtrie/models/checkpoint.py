@@ -15,15 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adtrie.config import ModelSpec, QuantizedMatrix
-from adtrie.errors import FormatError, InputError, TokenizerError
+from adtrie.errors import FormatError, InputError, ModelError, TokenizerError
 from adtrie.models import tensor_plan
+from adtrie.models.alias import ALIASES, resolve_alias
+from adtrie.models.families import spec_from_config
 from adtrie.models.gguf import GgufFile
 from adtrie.models.gguf_families import rope_scaling_from_factors, spec_from_gguf
 from adtrie.models.gguf_tokenizer import tokenizer_definition
+from adtrie.models.huggingface import ModelFolder
 from adtrie.models.tensor_plan import Naming, PlannedTensor
 from adtrie.models.tokenizer import Tokenizer
 
 _MAX_PADDING_ROWS = 8192  # embeddings are padded for hardware's sake; more is another model's tokenizer
+_FOREIGN_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".json", ".onnx")
 
 
 class TensorSource(Protocol):
@@ -43,7 +47,7 @@ class TensorSource(Protocol):
 
 
 class Checkpoint:
-    """An open checkpoint. `fingerprint` (sha256 hex) identifies the weight files. Usable in a with statement."""
+    """An open checkpoint, usable in a with statement; `fingerprint` (sha256) identifies the weight files."""
 
     def __init__(
         self,
@@ -95,12 +99,39 @@ class Checkpoint:
 
 
 def open_checkpoint(source: str | Path) -> Checkpoint:
-    """The checkpoint behind an alias, a Hugging Face folder or a .gguf file.
+    """The checkpoint behind an alias, a Hugging Face folder or a .gguf file; a known alias wins over a path.
 
     Raises ModelError (not found, unsupported), FormatError (damaged) or TokenizerError.
     """
+    name = str(source)
+    if "\0" in name:
+        raise ModelError(f"model name {name!r:.100} holds a NUL character; check the path")
     path = Path(source)
-    return _open_gguf(path, str(source))
+    if isinstance(source, str) and source in ALIASES:
+        return _open_gguf(resolve_alias(source), name)
+    if path.is_dir():
+        return _open_folder(path, name)
+    if path.suffix.lower() in _FOREIGN_SUFFIXES:
+        raise ModelError(
+            f"{path}: expected a .gguf file or a Hugging Face folder with config.json and model.safetensors, "
+            f"got a {path.suffix} file; give the folder that holds it"
+        )
+    if path.exists() or path.suffix.lower() == ".gguf" or len(path.parts) > 1:
+        return _open_gguf(path, name)
+    return _open_gguf(resolve_alias(name), name)
+
+
+def _open_folder(path: Path, name: str) -> Checkpoint:
+    folder = ModelFolder(path)
+    spec = spec_from_config(folder.config, str(path / "config.json"))
+    folder.open_weights()
+    try:
+        plan = _checked_plan(spec, tensor_plan.HUGGING_FACE, spec.family == "ernie4_5", folder, str(path))
+        tokenizer = _fitting(folder.tokenizer(), spec, str(path))
+        return Checkpoint(spec, tokenizer, name, folder, plan)
+    except BaseException:
+        folder.close()
+        raise
 
 
 def _open_gguf(path: Path, name: str) -> Checkpoint:

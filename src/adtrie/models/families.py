@@ -63,8 +63,8 @@ def spec_from_config(config: Mapping[str, Any], where: str) -> ModelSpec:
 def unsupported_family(name: object, where: str) -> ModelError:
     """The error for a family that no reader knows."""
     return ModelError(
-        f"{where}: model type {name!r:.60} is not supported; supported: Llama (also SmolLM2), Mistral, Qwen2, "
-        "Qwen3, ERNIE-4.5 dense"
+        f"{where}: model type {name!r:.60} is not supported; supported: Llama (also SmolLM2), Mistral, "
+        "Qwen2, Qwen3, ERNIE-4.5 dense"
     )
 
 
@@ -72,7 +72,7 @@ def checked_spec(spec: ModelSpec, where: str) -> ModelSpec:
     """`spec` itself; FormatError when its numbers contradict each other."""
     if spec.num_heads % spec.num_kv_heads:
         raise FormatError(
-            f"{where}: {spec.num_heads} attention heads cannot share {spec.num_kv_heads} key/value heads evenly"
+            f"{where}: {spec.num_heads} attention heads cannot share {spec.num_kv_heads} key/value heads"
         )
     if spec.head_size % 2:
         raise FormatError(f"{where}: head size {spec.head_size} is odd; rotary embeddings need an even one")
@@ -107,7 +107,7 @@ def _max_positions(fields: Fields, model_type: str) -> int:
 
 
 def _rope(fields: Fields) -> tuple[float, RopeScaling | None]:
-    """Base and scaling, from `rope_theta` + `rope_scaling` or, as transformers 5 writes it, `rope_parameters`."""
+    """Base and scaling: from `rope_theta` and `rope_scaling`, or `rope_parameters` as transformers 5 does."""
     nested = fields.section("rope_parameters")
     scaling = nested or fields.section("rope_scaling")
     base_fields = nested if nested is not None and nested.get("rope_theta") is not None else fields

@@ -60,8 +60,8 @@ class Fields:
             return value
         if default is _MISSING:
             raise FormatError(
-                f"{self.where}: {self._prefix + key} is missing; fetch the original file or add the value the "
-                "model was trained with"
+                f"{self.where}: {self._prefix + key} is missing; fetch the original file or add the "
+                "value the model was trained with"
             )
         return default
 

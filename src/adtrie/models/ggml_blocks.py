@@ -41,7 +41,7 @@ def _nibbles(packed: Bytes) -> NDArray[np.uint8]:
 def _fifth_bits(blocks: Bytes, start: int) -> NDArray[np.uint8]:
     """uint8[B, 32] with 16 where the bit of that element is set in the 32-bit field at `start`."""
     bits = np.unpackbits(blocks[:, start : start + 4], axis=1, bitorder="little")
-    return bits << 4
+    return np.left_shift(bits, 4, dtype=np.uint8)
 
 
 def _decode_f32(blocks: Bytes) -> Floats:
@@ -109,7 +109,7 @@ def _decode_q4_k(blocks: Bytes) -> Floats:
 def _decode_q5_k(blocks: Bytes) -> Floats:
     # Bit s of high byte l is the fifth bit of element l of sub-block s.
     shifts = np.arange(8, dtype=np.uint8)[None, :, None]
-    fifth = ((blocks[:, None, 16:48] >> shifts) & 1) << 4
+    fifth = np.left_shift((blocks[:, None, 16:48] >> shifts) & 1, 4, dtype=np.uint8)
     return _k_values(blocks, _k_codes(blocks[:, 48:176]) | fifth)
 
 
@@ -121,7 +121,8 @@ def _decode_q6_k(blocks: Bytes) -> Floats:
     tops = (blocks[:, 128:192].reshape(-1, 2, 1, 32) >> shifts) & 3
     codes = (low_runs | (tops << 4)).reshape(-1, 16, 16).astype(np.float32) - 32
     steps = np.ascontiguousarray(blocks[:, 192:208]).view(np.int8).astype(np.float32) * _half(blocks, 208)
-    return (steps[:, :, None] * codes).reshape(-1, 256)
+    values: Floats = steps[:, :, None] * codes
+    return values.reshape(-1, 256)
 
 
 BLOCK_TYPES: dict[int, BlockType] = {
@@ -166,7 +167,10 @@ def quantized_matrix(data: bytes, block_type: BlockType, shape: tuple[int, int])
         bits, codes = 4, _nibbles(blocks[:, 4:])
         mins = _half_fields(blocks, 2).reshape(num_rows, num_cols // 32)
     elif block_type.name == "Q8_0":
-        bits, codes = 8, blocks[:, 2:] ^ 128  # two's complement to offset binary
+        bits, codes = (
+            8,
+            np.bitwise_xor(blocks[:, 2:], 128, dtype=np.uint8),
+        )  # two's complement to offset binary
     else:
         return None
     scales = _half_fields(blocks, 0).reshape(num_rows, num_cols // 32)

@@ -29,10 +29,11 @@ MAX_ALIGNMENT = 1 << 16
 Value = int | float | bool | str | list[str] | NDArray[np.generic]
 
 _STRING, _ARRAY, _BOOL = 8, 9, 7
-_SCALARS: dict[int, str] = {
-    0: "<u1", 1: "<i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "|u1", 10: "<u8", 11: "<i8", 12: "<f8",
-}  # fmt: skip
-_SCALAR_DTYPES = {code: np.dtype(text) for code, text in _SCALARS.items()}
+_SCALAR_DTYPES = {
+    **{code: np.dtype(text) for code, text in enumerate(("<u1", "<i1", "<u2", "<i2", "<u4", "<i4", "<f4"))},
+    _BOOL: np.dtype("|u1"),
+    **{code: np.dtype(text) for code, text in ((10, "<u8"), (11, "<i8"), (12, "<f8"))},
+}
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 
@@ -215,8 +216,8 @@ class GgufFile:
                 raise self._error(f"tensor {name!r} lies at offset {offset}, expected {expected}")
             if data_start + offset + num_bytes > self._file.size:
                 raise FormatError(
-                    f"{self.path}: tensor {name!r} ends at byte {data_start + offset + num_bytes}, the file has "
-                    f"{self._file.size}; it is truncated, fetch it again"
+                    f"{self.path}: tensor {name!r} ends at byte {data_start + offset + num_bytes}, the file "
+                    f"has {self._file.size}; it is truncated, fetch it again"
                 )
             tensors[name] = TensorInfo(name, shape, block_type, data_start + offset, num_bytes)
             expected = _align(offset + num_bytes, alignment)
@@ -230,7 +231,8 @@ class GgufFile:
             elements *= size
         if elements == 0 or shape[-1] % block_type.elements:
             raise self._error(
-                f"tensor {name!r} has shape {shape}; {block_type.name} rows hold multiples of {block_type.elements}"
+                f"tensor {name!r} has shape {shape}; {block_type.name} rows hold a multiple of "
+                f"{block_type.elements} values"
             )
         return elements // block_type.elements * block_type.num_bytes
 

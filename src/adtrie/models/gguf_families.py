@@ -69,8 +69,8 @@ def rope_scaling_from_factors(
         if np.allclose(factors, _llama3_factors(scaling, spec), rtol=1e-4):
             return scaling
     raise ModelError(
-        f"{where}: tensor 'rope_freqs.weight' is not the Llama 3 scaling with factor 8 or 32; use the model's "
-        "Hugging Face folder, whose config.json states the parameters"
+        f"{where}: tensor 'rope_freqs.weight' is not the Llama 3 scaling with factor 8 or 32; use the "
+        "model's Hugging Face folder, whose config.json states the parameters"
     )
 
 

@@ -48,10 +48,10 @@ def tokenizer_definition(metadata: Mapping[str, Any], where: str) -> dict[str, A
     Raises TokenizerError (starting with `where`) for other tokenizer models and for damaged metadata.
     """
     model, pre = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre")
-    if model != "gpt2" or pre not in _RULES:
+    if model != "gpt2" or not isinstance(pre, str) or pre not in _RULES:
         raise TokenizerError(
-            f"{where}: GGUF tokenizer {model!r} with splitting rule {pre!r} is not supported (supported: 'gpt2' "
-            f"with {', '.join(map(repr, _RULES))}); use the model's Hugging Face folder with tokenizer.json"
+            f"{where}: GGUF tokenizer {model!r:.40} with splitting rule {pre!r:.40} is not supported (supported: "
+            f"'gpt2' with {', '.join(_RULES)}); use the model's Hugging Face folder with tokenizer.json"
         )
     tokens, kinds = _tokens(metadata, where)
     normalizer, pre_tokenizer, ignore_merges = _RULES[pre]

@@ -14,7 +14,7 @@ from adtrie.errors import FormatError
 
 @dataclass(frozen=True)
 class PlannedTensor:
-    """Where a canonical tensor comes from; `heads` > 0: its rows are interleaved per head and must be sorted."""
+    """Where a canonical tensor comes from; `heads` > 0: rows are interleaved per head and must be sorted."""
 
     source: str
     shape: tuple[int, ...]

@@ -84,7 +84,7 @@ class Tokenizer:
         return [encoding.ids for encoding in encodings]
 
     def encode_template(self, text: str) -> NDArray[np.int32]:
-        """int32[n] ids of our own template text: control tokens count, a start token comes first if `add_bos`."""
+        """int32[n] ids of our own template: control tokens count, a start token comes first if `add_bos`."""
         _check_text(text)
         ids = _guarded(self._where, lambda: self._template.encode(text, add_special_tokens=False).ids)
         if self.add_bos and self.bos_token is not None and ids[:1] != [self.bos_token]:
@@ -92,7 +92,7 @@ class Tokenizer:
         return np.array(ids, dtype=np.int32)
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """The text of `tokens`, control tokens spelled out. Raises InputError for an id outside the vocabulary."""
+        """The text of `tokens`, control tokens spelled out. Raises InputError for unknown ids."""
         ids = [int(token) for token in tokens]
         if any(not 0 <= token < self.vocab_size for token in ids):
             raise InputError(f"token ids must lie in 0..{self.vocab_size - 1}; got {min(ids)}..{max(ids)}")
