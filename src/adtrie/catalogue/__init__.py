@@ -1,9 +1,11 @@
 """Normalised rows, their trie over token sequences, and snapshots. Knows no model and no search."""
 
 from adtrie.catalogue.build import BuildReport, Merge
-from adtrie.catalogue.catalogue import Catalogue, CatalogueInfo, Payload
+from adtrie.catalogue.catalogue import Catalogue, Payload
+from adtrie.catalogue.layout import CatalogueInfo
+from adtrie.catalogue.nodes import Children, Remaining, Subtree
 from adtrie.catalogue.rows import Refusal
-from adtrie.catalogue.trie import Children, Remaining, Subtree, Trie
+from adtrie.catalogue.trie import Trie
 
 __all__ = [
     "BuildReport",

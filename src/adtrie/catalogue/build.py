@@ -1,4 +1,4 @@
-"""From rows to the arrays of a catalogue: normalise, tokenize in batches, sort, merge. Knows no snapshot and no model.
+"""From rows to the arrays of a catalogue: normalise, tokenize, sort, merge. Knows no snapshot and no model.
 
 The tokenizer is any object with `encode`, `encode_batch`, `fingerprint` and `vocab_size`.
 """
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from adtrie.catalogue.normalise import normalise
 from adtrie.catalogue.rows import Refusal, Row
-from adtrie.catalogue.sequences import Int64, common_prefixes, range_indices, sort_sequences
+from adtrie.catalogue.sequences import Int64, common_prefixes, narrow_tokens, range_indices, sort_sequences
 from adtrie.catalogue.strings import StringTable, pack_strings
-from adtrie.catalogue.trie import MAX_DEPTH, Trie, narrow_tokens
+from adtrie.catalogue.trie import MAX_DEPTH, Trie
 from adtrie.errors import CatalogueError, InputError
 
 Progress = Callable[[int, int], None]
@@ -39,7 +39,7 @@ class BatchTokenizer(Protocol):
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """`prefix` and `end` frame each text before tokenization; limits are per entry, `max_tokens` with the end token."""
+    """`prefix` and `end` frame each text; limits are per entry, `max_tokens` counts the end token."""
 
     prefix: str = " "
     end: str = "\n"
@@ -55,7 +55,7 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class Merge:
-    """Row `line` became one entry with row `into_line`; `same_text` is False for other text with equal tokens."""
+    """Row `line` became one entry with row `into_line`; not `same_text`: other text, equal tokens."""
 
     line: int
     into_line: int
@@ -128,7 +128,7 @@ class Builder:
         end = tokenizer.encode(options.end)
         if len(end) != 1:
             raise CatalogueError(
-                f"end text {options.end!r} makes {len(end)} tokens, expected exactly one; choose another end text"
+                f"end text {options.end!r} makes {len(end)} tokens, expected one; choose another"
             )
         self.end_token = int(end[0])
         self._pending: list[Row] = []
@@ -208,7 +208,7 @@ class Builder:
         return f"the text contains the end token {self.options.end!r}"
 
     def finish(self) -> tuple[Parts, BuildReport]:
-        """The parts and the report. Raises CatalogueError if nothing is left or over half of the rows was refused."""
+        """The parts and the report. Raises CatalogueError if no row is left or over half were refused."""
         self._check_quota()
         started = time.perf_counter()
         accepted = self._accepted
@@ -258,8 +258,8 @@ class Builder:
             return
         reasons = "; ".join(f"line {r.line}: {r.reason}" for r in sorted(self._refused)[:5])
         raise CatalogueError(
-            f"{self._num_refused} of {self._num_rows} rows refused, expected at least one row and at most half of "
-            f"them refused; {reasons or 'the catalogue is empty: give it at least one row'}"
+            f"{self._num_refused} of {self._num_rows} rows refused, expected at most half of them "
+            f"and one row left; {reasons or 'the catalogue is empty: give it at least one row'}"
         )
 
 

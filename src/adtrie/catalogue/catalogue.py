@@ -6,43 +6,22 @@ Knows the fingerprint of the tokenizer it was built with, but no model and no se
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from adtrie.catalogue.branches import BranchTable
 from adtrie.catalogue.build import NO_BID, BatchTokenizer, Builder, BuildOptions, BuildReport, Parts, Progress
+from adtrie.catalogue.layout import CatalogueInfo, from_arrays, read_info, to_arrays
 from adtrie.catalogue.row_files import RowFile
 from adtrie.catalogue.rows import rows_from_memory
 from adtrie.catalogue.snapshot import Snapshot, read_snapshot, write_snapshot
-from adtrie.catalogue.strings import StringTable
-from adtrie.catalogue.trie import MAX_DEPTH, Trie
 from adtrie.errors import CatalogueError, FormatError, InputError
 
 
 @dataclass(frozen=True)
-class CatalogueInfo:
-    """How a catalogue was built; stored in its snapshot."""
-
-    tokenizer_fingerprint: str
-    vocab_size: int
-    prefix: str
-    end: str
-    end_token: int
-    max_depth: int
-    num_rows: int
-    num_entries: int
-    num_merged: int
-    num_refused: int
-
-
-@dataclass(frozen=True)
 class Payload:
-    """One accepted row of an entry: its id (its text when the row had none), bid (1.0 when none), attributes."""
+    """One accepted row of an entry: its id (its text if it had none), bid (1.0 if none), attributes."""
 
     id: str
     bid: float
@@ -52,8 +31,8 @@ class Payload:
 class Catalogue:
     """Entries 0..num_entries-1 in order of their token sequences; immutable.
 
-    Rows whose normalised texts have equal token sequences are one entry. Its text is the first such row's, its
-    ids are those of all of them, its bid is the highest, its attributes are those of the row with that bid.
+    Rows whose normalised texts have equal token sequences are one entry. Its text is the first such row's,
+    its ids are those of all of them, its bid is the highest, its attributes are those of the row with that bid.
     """
 
     def __init__(
@@ -79,11 +58,11 @@ class Catalogue:
     ) -> Catalogue:
         """The catalogue of rows: str | (id, text) | mapping with text, id, bid and any attributes.
 
-        An entry's tokens are encode(prefix + text) and the one token of `end`. `.report` lists refused and merged
-        rows. Raises CatalogueError when no row is left or more than half were refused, InputError for options.
+        An entry's tokens are encode(prefix + text) and the one token of `end`. `.report` lists refused and
+        merged rows. Raises CatalogueError when no row is left or over half were refused, InputError for options.
         """
         builder = Builder(tokenizer, BuildOptions(prefix, end, max_tokens, max_chars))
-        total = len(rows) if hasattr(rows, "__len__") else 0
+        total = len(rows) if isinstance(rows, Sized) else 0
         builder.add_all(rows_from_memory(rows), progress, lambda done: total)
         return cls._built(builder)
 
@@ -99,7 +78,7 @@ class Catalogue:
         max_chars: int = 1000,
         progress: Progress | None = None,
     ) -> Catalogue:
-        """As `build`, from a .txt, .csv, .jsonl (or .gz of these) or .parquet file; rows are read as a stream."""
+        """As `build`, from a .txt, .csv, .jsonl (or .gz of these) or .parquet file, read as a stream."""
         file = RowFile(path)
         builder = Builder(tokenizer, BuildOptions(prefix, end, max_tokens, max_chars))
         builder.add_all(file, progress, file.estimated_rows)
@@ -213,7 +192,7 @@ class Catalogue:
 
     def save(self, path: str | Path) -> None:
         """Write a snapshot; the file appears complete or not at all. Raises CatalogueError when it cannot."""
-        write_snapshot(path, asdict(self.info), _to_arrays(self._parts))
+        write_snapshot(path, asdict(self.info), to_arrays(self._parts))
 
     @classmethod
     def open(cls, path: str | Path) -> Catalogue:
@@ -222,98 +201,12 @@ class Catalogue:
         Raises CatalogueError when it cannot be opened, FormatError when it is damaged.
         """
         snapshot = read_snapshot(path)
-        info = _read_info(snapshot)
-        parts = _from_arrays(snapshot, info)
+        info = read_info(snapshot)
+        parts = from_arrays(snapshot, info)
         report = BuildReport(info.num_rows, info.num_entries, info.num_merged, info.num_refused)
         return cls(parts, info, report, snapshot)
 
     def verify(self) -> None:
-        """Check every checksum of the snapshot behind this catalogue. Raises FormatError naming the section."""
+        """Check all checksums of the snapshot behind this catalogue. Raises FormatError naming the section."""
         if self._snapshot is not None:
             self._snapshot.verify()
-
-
-_TABLES = ("texts", "ids", "attributes")
-
-
-def _to_arrays(parts: Parts) -> dict[str, NDArray[Any]]:
-    trie, branches = parts.trie, parts.trie.branches
-    arrays: dict[str, NDArray[Any]] = {"edges": trie.edges, "offsets": trie.offsets, "shared": trie.shared}
-    arrays |= {f"branches.{name}": getattr(branches, name) for name in BranchTable.__dataclass_fields__}
-    for name in _TABLES:
-        table = cast("StringTable | None", getattr(parts, name))
-        if table is not None:
-            arrays |= {f"{name}.block": table.block, f"{name}.offsets": table.offsets}
-    if parts.row_ptr is not None:
-        arrays["row_ptr"] = parts.row_ptr
-    if parts.bids is not None:
-        arrays["bids"] = parts.bids
-    return arrays
-
-
-def _read_info(snapshot: Snapshot) -> CatalogueInfo:
-    fields = CatalogueInfo.__dataclass_fields__
-    meta = snapshot.meta
-    texts = ("tokenizer_fingerprint", "prefix", "end")
-    good = set(meta) == set(fields) and all(
-        type(meta[name]) is str if name in texts else type(meta[name]) is int and 0 <= meta[name] < 1 << 40
-        for name in fields
-    )
-    if good:
-        info = CatalogueInfo(**meta)
-        good = 1 <= info.max_depth <= MAX_DEPTH and info.end_token < info.vocab_size <= 1 << 31
-        if good and info.num_entries >= 1:
-            return info
-    raise FormatError(f"{snapshot.path}: damaged or foreign description; rebuild it with `adtrie index`")
-
-
-class _Reader:
-    """Takes arrays out of a snapshot, checking kind and length of each."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
-        self.left = dict(snapshot.arrays)
-
-    def take(self, name: str, dtypes: str, length: int | None = None) -> NDArray[Any]:
-        array = self.left.pop(name, None)
-        kind = None if array is None else f"{array.dtype.kind}{array.dtype.itemsize}"
-        if array is None or kind not in dtypes.split() or (length is not None and len(array) != length):
-            got = "missing" if array is None else f"{kind}[{len(array)}]"
-            want = f"{dtypes.replace(' ', '|')}[{'n' if length is None else length}]"
-            raise FormatError(f"{self.snapshot.path}: section '{name}' is {got}, expected {want}; rebuild it")
-        return array
-
-    def table(self, name: str, length: int) -> StringTable | None:
-        if f"{name}.block" not in self.left and f"{name}.offsets" not in self.left:
-            return None
-        table = StringTable(
-            self.take(f"{name}.block", "u1"), self.take(f"{name}.offsets", "u4 u8", length + 1)
-        )
-        if int(table.offsets[0]) != 0 or int(table.offsets[-1]) != len(table.block):
-            raise FormatError(f"{self.snapshot.path}: offsets of '{name}' do not span its block; rebuild it")
-        return table
-
-
-def _from_arrays(snapshot: Snapshot, info: CatalogueInfo) -> Parts:
-    """The parts in a snapshot, each array of the one length that fits. Raises FormatError otherwise."""
-    read, num_entries = _Reader(snapshot), info.num_entries
-    edges = read.take("edges", "u2" if info.vocab_size <= 1 << 16 else "u4")
-    offsets = read.take("offsets", "u4", num_entries + 1)
-    shared = read.take("shared", "u1", num_entries)
-    kinds = {"key": "i8", "hi": "u4", "ptr": "u4", "first": "u4", "longest": "u1", "mean": "f4"}
-    branches = BranchTable(**{name: read.take(f"branches.{name}", kind) for name, kind in kinds.items()})
-    branches.check(num_entries, snapshot.path)
-    if int(offsets[0]) != 0 or int(offsets[-1]) != len(edges) or not len(edges):
-        raise FormatError(f"{snapshot.path}: 'offsets' does not span 'edges'; rebuild it with `adtrie index`")
-    trie = Trie(edges, offsets, shared, branches, info.max_depth, info.vocab_size)
-    texts = read.table("texts", num_entries)
-    row_ptr = read.take("row_ptr", "u4", num_entries + 1) if "row_ptr" in read.left else None
-    num_rows = num_entries if row_ptr is None else int(row_ptr[-1])
-    ids = read.table("ids", num_rows)
-    bids = read.take("bids", "f8", num_rows) if "bids" in read.left else None
-    attributes = read.table("attributes", num_rows)
-    if texts is None or read.left or num_rows < num_entries:
-        raise FormatError(
-            f"{snapshot.path}: missing texts or foreign sections {sorted(read.left)}; rebuild it"
-        )
-    return Parts(trie, texts, ids, row_ptr, cast("NDArray[np.float64] | None", bids), attributes)

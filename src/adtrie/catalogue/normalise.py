@@ -1,11 +1,11 @@
 """The one rule that turns a row's text into the text of an entry. Knows no file and no tokenizer.
 
-1. Invisible format characters are removed: soft hyphen, zero-width space, word joiner, byte-order mark, direction
-   marks, embeddings and isolates, invisible operators, annotation marks, Mongolian vowel separator. Zero-width joiner
-   and non-joiner stay (Persian, Indic scripts and emoji need them), so do variation selectors and tags.
+1. Invisible format characters are removed: soft hyphen, zero-width space, word joiner, byte-order mark,
+   direction marks, embeddings and isolates, invisible operators, annotation marks, Mongolian vowel separator.
+   Zero-width joiner and non-joiner stay (Persian, Indic scripts and emoji need them), variation selectors too.
 2. Unicode NFC.
-3. Every run of whitespace (`str.isspace`: tab, line breaks, no-break and ideographic space, ...) becomes one space;
-   none at the ends.
+3. Every run of whitespace (`str.isspace`: tab, line breaks, no-break and ideographic space, ...) becomes one
+   space; none stays at the ends.
 Refused: nothing left, lone surrogates, control characters that are not whitespace (NUL, escape, delete, C1).
 Case and punctuation stay: they are part of the keyword.
 """
@@ -24,7 +24,7 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
 
 
 def normalise(text: str) -> str:
-    """The normalised text; `normalise(normalise(t)) == normalise(t)`. Raises CatalogueError with the reason."""
+    """The normalised text (the rule is idempotent). Raises CatalogueError with the reason to refuse it."""
     if not (text.isascii() and text.isprintable()):
         bad = _FORBIDDEN.search(text)
         if bad is not None:

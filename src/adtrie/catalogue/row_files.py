@@ -149,7 +149,7 @@ def _json_rows(lines: _Lines) -> Iterator[Row | Refusal]:
 
 
 def _csv_rows(lines: _Lines) -> Iterator[Row | Refusal]:
-    """Comma-separated, double quotes, a header; a quoted field may span lines (the record's first line counts)."""
+    """Comma-separated, double quotes, a header; a quoted field may span lines (the first one counts)."""
     unreadable: list[Refusal] = []
 
     def feed() -> Iterator[str]:
@@ -169,7 +169,8 @@ def _csv_rows(lines: _Lines) -> Iterator[Row | Refusal]:
         except csv.Error as error:
             record, result = [], Refusal(first, f"not CSV (to line {lines.number}): {error}")
         if names is None and (result is not None or unreadable):
-            raise CatalogueError(f"{lines.where}: unreadable header: {(unreadable or [result])[0]}")
+            reason = unreadable[0].reason if unreadable else result.reason if result else ""
+            raise CatalogueError(f"{lines.where}: unreadable header: {reason}")
         yield from unreadable
         unreadable.clear()
         if record is None:

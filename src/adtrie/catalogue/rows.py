@@ -32,7 +32,7 @@ class Refusal(NamedTuple):
 
 
 def row_from_fields(line: int, fields: Mapping[str, Any]) -> Row | Refusal:
-    """The row of a record {"text": ..., "id"?, "bid"?, other keys: attributes}, or the reason to refuse it."""
+    """The row of a record {"text", "id"?, "bid"?, other keys: attributes}, or the reason to refuse it."""
     try:
         text = fields.get("text")
         if not isinstance(text, str):
@@ -44,7 +44,7 @@ def row_from_fields(line: int, fields: Mapping[str, Any]) -> Row | Refusal:
 
 
 def rows_from_memory(items: Iterable[Any]) -> Iterator[Row | Refusal]:
-    """Rows of str, (id, text) or mappings with text, id, bid and attributes; `line` is the position from 1."""
+    """Rows of str, (id, text) or mappings with text, id, bid, attributes; `line` is the position from 1."""
     for line, item in enumerate(items, start=1):
         if isinstance(item, str):
             yield Row(line, item)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.errors import CatalogueError
+
 Int64 = NDArray[np.int64]
 _GATHER_CHUNK = 1 << 22  # elements gathered at once: bounds the index array to 32 MiB
 
@@ -34,6 +36,18 @@ def gather_ranges(flat: NDArray[Any], starts: Int64, counts: Int64) -> NDArray[A
         out[base : base + len(index)] = flat[index]
         first = last
     return out
+
+
+def narrow_tokens(tokens: NDArray[Any], vocab_size: int | None) -> NDArray[Any]:
+    """The tokens as uint16 if the vocabulary allows, else uint32; CatalogueError for ids out of range."""
+    highest = int(tokens.max(initial=0))
+    limit = vocab_size if vocab_size is not None else highest + 1
+    if int(tokens.min(initial=0)) < 0 or highest >= limit or limit > 1 << 31:
+        raise CatalogueError(
+            f"trie: token ids {int(tokens.min(initial=0))} to {highest}, expected 0 to {limit - 1}; "
+            "use the tokenizer of the model"
+        )
+    return tokens.astype(np.uint16 if limit <= 1 << 16 else np.uint32)
 
 
 def _key(tokens: NDArray[Any], starts: Int64, lengths: Int64, first: int) -> NDArray[np.uint64]:

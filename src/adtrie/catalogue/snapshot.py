@@ -1,8 +1,8 @@
 """One-file container of named arrays and a JSON description, written crash-safely and opened by memory map.
 
-Layout, little endian: magic "ADTRIECT", version u32, header length u32, sha256 of the header, the header (JSON: meta
-and a table of sections with name, dtype, length, offset, sha256), then the sections, each aligned to 64 bytes, to the
-end of the file. Knows no catalogue.
+Layout, little endian: magic "ADTRIECT", version u32, header length u32, sha256 of the header, the header (JSON:
+meta and a table of sections with name, dtype, length, offset, sha256), then the sections, each aligned to 64
+bytes, to the end of the file; offsets count from the first section. Knows no catalogue.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Snapshot:
 
 
 def _digest(array: NDArray[Any]) -> str:
-    return hashlib.sha256(memoryview(array).cast("B") if array.size else b"").hexdigest()
+    return hashlib.sha256(array.data.cast("B") if array.size else b"").hexdigest()
 
 
 def _align(position: int) -> int:
@@ -92,11 +92,11 @@ def write_snapshot(path: str | Path, meta: Mapping[str, Any], arrays: Mapping[st
         for section in sections:
             file.write(b"\0" * (section.offset - file.tell()))
             if section.length:
-                file.write(memoryview(flat[section.name]).cast("B"))
+                file.write(flat[section.name].data.cast("B"))
 
 
 def _header(meta: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> tuple[bytes, list[Section]]:
-    """The header's bytes and its sections; offsets depend on its own length, so they count from the data's start."""
+    """The header's bytes, and the sections with offsets from the start of the file."""
     sections, position = [], 0
     for name, array in arrays.items():
         sections.append(Section(name, _dtype_name(array.dtype), len(array), position, _digest(array)))

@@ -1,62 +1,29 @@
 """The implicit radix trie: sorted token sequences, each stored without what it shares with the one before.
 
-A node is (lo, hi, depth): the entries in [lo, hi) share their first `depth` tokens. Knows no model, text or score.
-Lookups are clipped: damaged arrays (an unverified snapshot) give wrong children, never a crash or endless depth.
+A node is (lo, hi, depth): the entries in [lo, hi) share their first `depth` tokens. Knows no model or text.
+Lookups are clipped: damaged arrays (an unverified snapshot) give wrong children, no crash, no endless depth.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adtrie.catalogue.branches import BranchTable
-from adtrie.catalogue.sequences import Int64, common_prefixes, gather_ranges, range_indices, sort_sequences
+from adtrie.catalogue.nodes import Children, Int32, Remaining, Subtree, join_levels
+from adtrie.catalogue.sequences import (
+    Int64,
+    common_prefixes,
+    gather_ranges,
+    narrow_tokens,
+    range_indices,
+    sort_sequences,
+)
 from adtrie.errors import CatalogueError
 
-Int32 = NDArray[np.int32]
 MAX_DEPTH = 255  # shared-prefix lengths are kept in one byte
-
-
-@dataclass(frozen=True)
-class Children:
-    """Children of n nodes, CSR: node i has children ptr[i]:ptr[i+1], ascending by token.
-
-    ptr int64[n+1]; tokens int32[C]; lo, hi int64[C]; is_leaf bool[C]: the child ends its entry, hi == lo+1.
-    """
-
-    ptr: Int64
-    tokens: Int32
-    lo: Int64
-    hi: Int64
-    is_leaf: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Subtree:
-    """All non-leaf nodes strictly below n given nodes, parents before children (level by level).
-
-    tokens int32[T]; parents int32[T]: row of the parent, or -(1+i) directly below given node i;
-    lo, hi int64[T]; depth int32[T]; `children`: Children of the T rows, leaves included.
-    Rows are numbered as the non-leaf children appear in the given nodes' children, then in `children`.
-    """
-
-    tokens: Int32
-    parents: Int32
-    lo: Int64
-    hi: Int64
-    depth: Int32
-    children: Children
-
-
-@dataclass(frozen=True)
-class Remaining:
-    """Tokens still to come below n nodes, end token included: longest int64[n], mean float64[n]."""
-
-    longest: Int64
-    mean: NDArray[np.float64]
 
 
 class Trie:
@@ -109,7 +76,7 @@ class Trie:
         longest, shortest = int(lengths.max()), int(lengths.min())
         if shortest < 1 or longest > MAX_DEPTH:
             raise CatalogueError(
-                f"trie: sequences of {shortest} to {longest} tokens, expected 1 to {MAX_DEPTH}; shorten entries"
+                f"trie: sequences of {shortest} to {longest} tokens, expected 1 to {MAX_DEPTH}; shorten them"
             )
         if np.any(shared >= lengths) or np.any(shared[1:] >= lengths[:-1]):
             raise CatalogueError(
@@ -257,12 +224,12 @@ class Trie:
             num_rows += len(lo)
             if num_rows > max_rows:  # only a damaged trie holds more rows than num_rows counts
                 return None
-        return _join(levels, found)
+        return join_levels(levels, found)
 
     def chain(self, lo: Any, hi: Any, depth: Any) -> tuple[Int64, Int32]:
         """CSR (ptr int64[n+1], tokens int32): tokens all entries of each node share beyond its depth.
 
-        A node of one entry: all its remaining tokens, the last is the leaf; else every token is an inner node.
+        A node of one entry: all its remaining tokens, the last is the leaf; else each is an inner node.
         """
         lo, hi, depth = _nodes(lo, hi, depth)
         common = self.length(lo)
@@ -292,37 +259,9 @@ class Trie:
         return Remaining(longest - depth, mean - depth)
 
 
-def narrow_tokens(tokens: NDArray[Any], vocab_size: int | None) -> NDArray[Any]:
-    """The tokens as uint16 if the vocabulary allows, else uint32. Raises CatalogueError for ids out of range."""
-    highest = int(tokens.max(initial=0))
-    limit = vocab_size if vocab_size is not None else highest + 1
-    if int(tokens.min(initial=0)) < 0 or highest >= limit or limit > 1 << 31:
-        raise CatalogueError(
-            f"trie: token ids {int(tokens.min(initial=0))} to {highest}, expected 0 to {limit - 1}; "
-            "use the tokenizer of the model"
-        )
-    return tokens.astype(np.uint16 if limit <= 1 << 16 else np.uint32)
-
-
 def _nodes(lo: Any, hi: Any, depth: Any) -> tuple[Int64, Int64, Int64]:
     return (
         np.atleast_1d(np.asarray(lo, dtype=np.int64)),
         np.atleast_1d(np.asarray(hi, dtype=np.int64)),
         np.atleast_1d(np.asarray(depth, dtype=np.int64)),
     )
-
-
-def _join(levels: list[tuple[Int32, Int64, Int64, Int64, Int64]], found: list[Children]) -> Subtree:
-    empty = np.zeros(0, dtype=np.int64)
-    columns = [np.concatenate(column) for column in zip(*levels, strict=True)] or [empty] * 5
-    token, parent, lo, hi, depth = columns
-    counts = [np.diff(children.ptr) for children in found]
-    ptr = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.concatenate([*counts, empty]))])
-    children = Children(
-        ptr.astype(np.int64),
-        np.concatenate([*(c.tokens for c in found), empty]).astype(np.int32),
-        np.concatenate([*(c.lo for c in found), empty]),
-        np.concatenate([*(c.hi for c in found), empty]),
-        np.concatenate([*(c.is_leaf for c in found), empty.astype(bool)]),
-    )
-    return Subtree(token.astype(np.int32), parent.astype(np.int32), lo, hi, depth.astype(np.int32), children)
