@@ -1,11 +1,14 @@
-"""Frozen dataclasses shared by all parts. Knows no file, no kernel and no search."""
+"""Frozen dataclasses shared by all parts. Imports nothing of ours but errors."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from adtrie.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -72,3 +75,68 @@ class QuantizedMatrix:
         else:
             values = grouped * scales + self.mins.astype(np.float32)[:, :, None]
         return values.reshape(num_rows, num_cols)
+
+
+@dataclass(frozen=True, eq=False)
+class RowCost:
+    """Milliseconds of one forward by its rows: table_rows int64[n] ascending, table_ms float64[n] never falling.
+
+    Raises InputError for a table that is empty, not finite, not positive or not monotone.
+    """
+
+    table_rows: NDArray[np.int64]
+    table_ms: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        rows, ms = self.table_rows, self.table_ms
+        sound = (
+            rows.ndim == 1
+            and rows.shape == ms.shape
+            and rows.size > 0
+            and rows[0] >= 1
+            and bool(np.all(np.diff(rows) > 0))
+            and bool(np.all(np.isfinite(ms)))
+            and ms[0] > 0
+            and bool(np.all(np.diff(ms) >= 0))
+        )
+        if not sound:
+            raise InputError(
+                "row cost: expected ascending rows >= 1 with finite, positive, never falling milliseconds, got "
+                f"rows {rows.ravel()[:8].tolist()} and ms {ms.ravel()[:8].tolist()}; measure the table again"
+            )
+
+    @classmethod
+    def measured(cls, rows: Sequence[int], ms: Sequence[float]) -> RowCost:
+        """Table of measurements in any order; a smaller time at more rows is noise and is raised."""
+        try:
+            at, times = np.asarray(rows, dtype=np.int64), np.asarray(ms, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"row cost: expected two lists of numbers; {error}") from None
+        if at.shape == times.shape and at.ndim == 1:
+            order = np.argsort(at, kind="stable")
+            at, times = at[order], np.maximum.accumulate(times[order])
+        return cls(at, times)
+
+    @classmethod
+    def flat(cls, ms: float = 1.0) -> RowCost:
+        """Every forward costs `ms`: a machine on which rows are free."""
+        return cls.measured([1, 2], [ms, ms])
+
+    @classmethod
+    def kneed(cls, knee: int, ms: float = 1.0) -> RowCost:
+        """`ms` up to `knee` rows, in proportion to the rows beyond: weight traffic, then arithmetic."""
+        return cls.measured([knee, 2 * knee], [ms, 2 * ms])
+
+    def ms(self, rows: float) -> float:
+        """Milliseconds of one forward of `rows` rows: interpolated, the last slope extended, 0.0 for none."""
+        return float(self.ms_of(rows))
+
+    def ms_of(self, rows: ArrayLike) -> NDArray[np.float64]:
+        """`ms` of each of many row counts, float64 of the same shape."""
+        at = np.asarray(rows, dtype=np.float64)
+        cost = np.interp(at, self.table_rows, self.table_ms)
+        if self.table_rows.size > 1:
+            run = float(self.table_rows[-1] - self.table_rows[-2])
+            slope = (self.table_ms[-1] - self.table_ms[-2]) / run
+            cost = cost + slope * np.maximum(at - float(self.table_rows[-1]), 0.0)
+        return np.asarray(np.where(at > 0, cost, 0.0))

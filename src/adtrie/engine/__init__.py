@@ -1,0 +1,5 @@
+"""The model on this machine: packed weights, one forward over a token tree, logits on demand."""
+
+from adtrie.engine.engine import Engine, Session
+
+__all__ = ["Engine", "Session"]

@@ -1,0 +1,96 @@
+"""The forward in plain NumPy: the definition that the native engine is tested against.
+
+One row at a time, no cache tricks, no quantized arithmetic: weights are dequantized first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adtrie.config import ModelSpec, QuantizedMatrix
+from adtrie.engine.rope import rope_frequencies
+
+Floats = NDArray[Any]
+
+
+class ReferenceForward:
+    """Forward over a token tree. `tensor(name)` gives any tensor by its canonical name."""
+
+    def __init__(
+        self, spec: ModelSpec, tensor: Callable[[str], Floats | QuantizedMatrix], dtype: type = np.float64
+    ) -> None:
+        self.spec = spec
+        self._tensor = tensor
+        self._dtype = dtype
+        self._frequencies = rope_frequencies(spec)
+        self._keys: list[list[Floats]] = [[] for _ in range(spec.num_layers)]  # [layer][row] -> [KV heads, D]
+        self._values: list[list[Floats]] = [[] for _ in range(spec.num_layers)]
+        self._parents: list[int] = []
+
+    def forward(self, tokens: NDArray[np.int32], parents: NDArray[np.int32]) -> Floats:
+        """Hidden states [T, H] after the final norm; row i continues row parents[i], -1 = the beginning."""
+        return np.stack([self._row(int(t), int(p)) for t, p in zip(tokens, parents, strict=True)])
+
+    def logits(self, hidden: Floats) -> Floats:
+        """Logits [T, V] of hidden states [T, H]."""
+        return hidden @ self._weights("embed" if self.spec.tied_head else "head").T
+
+    def _weights(self, name: str) -> Floats:
+        tensor = self._tensor(name)
+        values = tensor.dequantize() if isinstance(tensor, QuantizedMatrix) else tensor
+        return values.astype(self._dtype)
+
+    def _row(self, token: int, parent: int) -> Floats:
+        row = len(self._parents)
+        self._parents.append(parent)
+        path = self._path(row)
+        x = self._weights("embed")[token]
+        for index in range(self.spec.num_layers):
+            x = x + self._attention(index, self._norm(x, f"layers.{index}.attn_norm"), path)
+            x = x + self._mlp(index, self._norm(x, f"layers.{index}.mlp_norm"))
+        return self._norm(x, "final_norm")
+
+    def _path(self, row: int) -> list[int]:
+        path = [row]
+        while self._parents[path[-1]] >= 0:
+            path.append(self._parents[path[-1]])
+        return path[::-1]
+
+    def _norm(self, x: Floats, name: str) -> Floats:
+        mean_square = np.mean(x * x, axis=-1, keepdims=True)
+        return x / np.sqrt(mean_square + self.spec.rms_epsilon) * self._weights(name)
+
+    def _attention(self, index: int, x: Floats, path: list[int]) -> Floats:
+        spec, name = self.spec, f"layers.{index}."
+        heads = {part: self._weights(name + part) @ x for part in "qkv"}
+        if spec.qkv_bias:
+            heads = {part: value + self._weights(f"{name}{part}.bias") for part, value in heads.items()}
+        q, k, v = (heads[part].reshape(-1, spec.head_size) for part in "qkv")
+        if spec.qk_norm:
+            q, k = self._norm(q, name + "q_norm"), self._norm(k, name + "k_norm")
+        position = len(path) - 1
+        self._keys[index].append(self._rotate(k, position))
+        self._values[index].append(v)
+        shared = spec.num_heads // spec.num_kv_heads
+        keys = np.repeat(np.stack([self._keys[index][row] for row in path]), shared, axis=1)
+        values = np.repeat(np.stack([self._values[index][row] for row in path]), shared, axis=1)
+        scores = np.einsum("hd,lhd->hl", self._rotate(q, position), keys) / np.sqrt(spec.head_size)
+        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+        out = self._weights(name + "o") @ np.einsum("hl,lhd->hd", weights, values).ravel()
+        return out + self._weights(name + "o.bias") if spec.output_bias else out
+
+    def _rotate(self, heads: Floats, position: int) -> Floats:
+        angles = (np.float32(position) * self._frequencies).astype(self._dtype)
+        first, second = np.split(heads, 2, axis=-1)
+        cosine, sine = np.cos(angles), np.sin(angles)
+        return np.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+
+    def _mlp(self, index: int, x: Floats) -> Floats:
+        name = f"layers.{index}."
+        gate, up = self._weights(name + "gate") @ x, self._weights(name + "up") @ x
+        return self._weights(name + "down") @ (gate / (1 + np.exp(-gate)) * up)

@@ -1,0 +1,67 @@
+"""Which stored form each matrix of a checkpoint takes in the engine. Knows no kernel and no forward."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adtrie.config import QuantizedMatrix
+from adtrie.errors import FormatError, InputError
+
+WeightFormat = Literal["auto", "float32", "int8", "int4"]
+ACTIVATION_BLOCK = 32  # inputs per int8 activation scale; weight groups are multiples of it
+_FLOAT16_MAX = 65504.0
+
+
+def check_weight_format(name: str) -> None:
+    """Raises InputError unless `name` is auto, float32, int8 or int4."""
+    if name not in get_args(WeightFormat):
+        raise InputError(f"weights: expected one of {', '.join(get_args(WeightFormat))}, got {name!r:.60}")
+
+
+def stored_form(
+    name: str, matrix: NDArray[np.float32] | QuantizedMatrix, weights: WeightFormat
+) -> NDArray[np.float32] | QuantizedMatrix:
+    """`matrix` in the form the engine holds it.
+
+    auto: as in the file, floats as int8; int8, int4: that form (the embedding and the head never below int8),
+    files already there or below stay as they are; float32: dequantized. A width that no group divides stays
+    float32. Raises FormatError naming `name` if values are not finite.
+    """
+    if isinstance(matrix, QuantizedMatrix):
+        _check_finite(name, matrix.scales, matrix.mins)
+        bits = 8 if name in ("embed", "head") else {"int4": 4, "float32": 0}.get(weights, 8)
+        keep = weights == "auto" or (weights != "float32" and matrix.bits <= bits)
+        if keep and matrix.group % ACTIVATION_BLOCK == 0:
+            return matrix
+        matrix = matrix.dequantize()
+    _check_finite(name, matrix)
+    if weights == "float32" or matrix.shape[1] % ACTIVATION_BLOCK:
+        return matrix
+    return round_to_nearest(matrix, 4 if weights == "int4" and name not in ("embed", "head") else 8)
+
+
+def round_to_nearest(
+    matrix: NDArray[np.float32], bits: int, group: int = ACTIVATION_BLOCK
+) -> QuantizedMatrix:
+    """Symmetric codes of matrix [N, K]: scale = max|w| / (2**(bits-1) - 1) per group, code = round(w / scale)."""
+    num_rows, num_cols = matrix.shape
+    half = 1 << (bits - 1)
+    grouped = matrix.reshape(num_rows, num_cols // group, group)
+    peaks = np.abs(grouped).max(axis=2)
+    if float(peaks.max(initial=0.0)) > _FLOAT16_MAX:
+        raise FormatError(f"weights up to {float(peaks.max()):.3g} do not fit a float16 scale; load as float32")
+    scales = (peaks / (half - 1)).astype(np.float16)
+    inverse = np.zeros_like(peaks)
+    np.divide(1.0, scales, out=inverse, where=scales > 0, dtype=np.float32)
+    codes = np.rint(grouped * inverse[:, :, None]) + half
+    codes = np.clip(codes, 0, 2 * half - 1).astype(np.uint8).reshape(num_rows, num_cols)
+    return QuantizedMatrix(codes, scales, None, bits, group)
+
+
+def _check_finite(name: str, *arrays: NDArray[np.float32] | NDArray[np.float16] | None) -> None:
+    for array in arrays:
+        if array is not None and not bool(np.isfinite(array).all()):
+            raise FormatError(f"tensor {name!r} holds NaN or infinity; the checkpoint is damaged, fetch it again")
