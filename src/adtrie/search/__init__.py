@@ -4,6 +4,7 @@ from adtrie.search.enumerate import enumerate_all
 from adtrie.search.exact import exact
 from adtrie.search.scorer import MAX_FORWARD_ROWS, MAX_K, MAX_ROWS, MAX_WIDTH, RowCost, Scorer, SearchResult
 from adtrie.search.stepwise import stepwise
+from adtrie.search.verify import verify
 
 __all__ = [
     "MAX_FORWARD_ROWS",
@@ -16,4 +17,5 @@ __all__ = [
     "enumerate_all",
     "exact",
     "stepwise",
+    "verify",
 ]

@@ -80,7 +80,7 @@ class _Search:
         """Leaves; under renormalised scoring any entry alone: its forced rest scores exactly 0."""
         nodes = self.nodes
         alone = nodes.hi[ids] - nodes.lo[ids] == 1
-        return alone if nodes.renormalised else alone & nodes.leaf[ids]
+        return np.asarray(alone if nodes.renormalised else alone & nodes.leaf[ids])
 
     def _keep_best(self, ids: Nodes) -> None:
         entries = np.concatenate((self.entries, self.nodes.lo[ids]))
@@ -142,7 +142,7 @@ class _Search:
         """The branching node at or below each chosen node: forced tokens score 0 and wait until it is fed."""
         nodes, at = self.nodes, chosen.copy()
         while True:
-            nodes.list_children(nodes.unlisted(at))
+            nodes.reveal(at)
             forced = np.flatnonzero(nodes.count[at] == 1)
             if forced.size == 0:
                 break

@@ -36,7 +36,7 @@ class Frontier:
     """Nodes 0 (the root) to `size`, in columns that grow by doubling; parents come before children.
 
     A node is *listed* when its children are in the store, *scored* when its own score is known, *open* when
-    its children's scores are not. Under renormalised scoring an only child is scored as soon as it is listed.
+    its children's scores are not. Under renormalised scoring an only child scores as its parent, unfed.
     """
 
     lo: NDArray[np.int64]
@@ -52,7 +52,7 @@ class Frontier:
 
     def __init__(self, scorer: Scorer, trie: Trie, prompt: NDArray[np.int32]) -> None:
         self._scorer, self._trie, self._prompt = scorer, trie, prompt
-        self.renormalised = scorer.renormalised
+        self.renormalised, self.prompt_size = scorer.renormalised, prompt.size
         self.forwards = self.rows = 0
         self.size = 1
         for name, dtype in _COLUMNS.items():
@@ -73,10 +73,7 @@ class Frontier:
         return np.asarray((first < 0) | np.isnan(self.score[np.maximum(first, 0)]))
 
     def list_children(self, nodes: Nodes) -> Nodes:
-        """Adds the children of unlisted, distinct `nodes` to the store; returns them, scores unknown.
-
-        Under renormalised scoring an only child takes its parent's score.
-        """
+        """Adds the children of unlisted, distinct `nodes` to the store; returns them, scores unknown."""
         if nodes.size == 0:
             return nodes
         below = self._trie.children(self.lo[nodes], self.hi[nodes], self.depth[nodes])
@@ -93,10 +90,14 @@ class Frontier:
         self.score[start:stop] = np.nan
         self.first[nodes], self.count[nodes] = start + below.ptr[:-1], count
         self.size = stop
-        if self.renormalised:
-            single = nodes[count == 1]
-            self.score[self.first[single]] = self.score[single]
         return np.arange(start, stop)
+
+    def reveal(self, nodes: Nodes) -> None:
+        """Lists the children of scored inner `nodes`; a forced token's score is known without a row."""
+        self.list_children(self.unlisted(nodes))
+        if self.renormalised:
+            single = nodes[self.count[nodes] == 1]
+            self.score[self.first[single]] = self.score[single]
 
     def unfed_above(self, nodes: Nodes) -> Nodes:
         """The unfed proper ancestors of `nodes`, shallow first: forced tokens that were skipped as free."""
@@ -115,7 +116,10 @@ class Frontier:
         Nodes of a further level are listed children of the level before. The first forward must be that of
         the root, whose row is the prompt's last. Skipped forced tokens above levels[0] are fed along.
         """
-        fed = np.concatenate((self.unfed_above(levels[0]), *levels))
+        above = self.unfed_above(levels[0])
+        forced = self.children(above)
+        known = self.score[forced]
+        fed = np.concatenate((above, *levels))
         prompt, listed = self._prompt[:0], self.count[fed]
         if self.row[ROOT] < 0:
             prompt, fed = self._prompt, fed[1:]
@@ -124,6 +128,7 @@ class Frontier:
         first_row = prompt.size or self._prompt.size + self.rows
         self.row[fed] = np.arange(first_row, first_row + fed.size)
         self._score(prompt, fed, listed)
+        self.score[forced] = known
         for level in levels:
             below = self.children(level)
             self.score[below] += self.score[self.parent[below]]

@@ -1,0 +1,70 @@
+"""The answer of `stepwise` in fewer forwards: its pruning replayed over the scores of nodes fed ahead of need.
+
+A forward is made only when the replay meets a node without scores. What it feeds besides is a guess about cost
+(`lookahead`) and never changes the answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adtrie.search.frontier import ROOT, Frontier, Nodes
+from adtrie.search.lookahead import Lookahead
+from adtrie.search.rank import best, certified_gap
+from adtrie.search.scorer import (
+    MAX_FORWARD_ROWS,
+    MAX_K,
+    MAX_WIDTH,
+    RowCost,
+    Scorer,
+    SearchResult,
+    check_count,
+    check_prompt,
+)
+
+if TYPE_CHECKING:
+    from adtrie.catalogue.trie import Trie
+
+
+def verify(
+    scorer: Scorer,
+    trie: Trie,
+    prompt: Any,
+    k: int,
+    width: int,
+    cost: RowCost,
+    max_rows_per_forward: int = 1024,
+) -> SearchResult:
+    """The entries, scores and gap of `stepwise(scorer, trie, prompt, k, width)`.
+
+    Each forward feeds the rows that `cost` predicts to be cheapest, at most `max_rows_per_forward` beside the
+    prompt's. Raises InputError for a bad argument.
+    """
+    k, width = check_count("k", k, MAX_K), check_count("width", width, MAX_WIDTH)
+    max_rows = check_count("max_rows_per_forward", max_rows_per_forward, MAX_FORWARD_ROWS)
+    nodes = Frontier(scorer, trie, check_prompt(prompt))
+    lookahead = Lookahead(nodes, trie, cost, max_rows)
+    beams, dropped = np.array([ROOT]), -np.inf
+    lookahead.feed(beams, 1, width)
+    while (live := beams[~nodes.leaf[beams]]).size:
+        nodes.reveal(live)
+        if (needed := live[nodes.is_open(live)]).size:
+            lookahead.feed(needed, live.size, width - beams.size + live.size)
+            continue
+        pool = np.concatenate((beams[nodes.leaf[beams]], nodes.children(live)))
+        kept = best(nodes.score[pool], nodes.lo[pool], width)
+        if kept.size < pool.size:
+            dropped = max(dropped, float(np.delete(nodes.score[pool], kept).max()))
+        beams = pool[kept]
+    return _result(nodes, beams, k, dropped, trie.num_entries)
+
+
+def _result(nodes: Frontier, beams: Nodes, k: int, dropped: float, num_entries: int) -> SearchResult:
+    """The best k of the finished beams; what k leaves out counts as dropped."""
+    entries, scores = nodes.lo[beams[:k]], nodes.score[beams[:k]]
+    if beams.size > k:
+        dropped = max(dropped, float(nodes.score[beams[k]]))
+    gap = certified_gap(dropped, float(scores[-1]), scores.size == min(k, num_entries))
+    return SearchResult(entries, scores, gap, nodes.forwards, nodes.rows)
