@@ -50,7 +50,7 @@ def tokenizer_definition(metadata: Mapping[str, Any], where: str) -> dict[str, A
     model, pre = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre")
     if model != "gpt2" or not isinstance(pre, str) or pre not in _RULES:
         raise TokenizerError(
-            f"{where}: GGUF tokenizer {model!r:.40} with splitting rule {pre!r:.40} is not supported (supported: "
+            f"{where}: GGUF tokenizer {model!r:.40} with rule {pre!r:.40} is not supported (known: "
             f"'gpt2' with {', '.join(_RULES)}); use the model's Hugging Face folder with tokenizer.json"
         )
     tokens, kinds = _tokens(metadata, where)

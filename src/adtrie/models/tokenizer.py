@@ -155,11 +155,8 @@ def _known_id(token: int, vocab_size: int, what: str, where: str) -> int:
 
 
 def _fingerprint(vocab: Mapping[str, int], merges: Any, probe: NDArray[np.int32]) -> str:
-    digest = hashlib.sha256()
-    for content, token in sorted(vocab.items(), key=lambda item: (item[1], item[0])):
-        digest.update(f"{token} {content}\n".encode("utf-8", "surrogatepass"))
-    for merge in merges or []:
-        pair = merge if isinstance(merge, str) else " ".join(map(str, merge))
-        digest.update(f"{pair}\n".encode("utf-8", "surrogatepass"))
+    parts = [f"{token} {content}" for content, token in sorted(vocab.items(), key=lambda item: item[::-1])]
+    parts += [merge if isinstance(merge, str) else " ".join(map(str, merge)) for merge in merges or []]
+    digest = hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass"))
     digest.update(probe.astype("<i4").tobytes())
     return digest.hexdigest()
