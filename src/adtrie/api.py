@@ -1,0 +1,243 @@
+"""The Python face: a loaded model that names catalogue entries for a query.
+
+Puts tokenizer, prompt, engine and search together; holds no algorithm of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Literal, get_args, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adtrie.catalogue import Catalogue, Trie
+from adtrie.config import ModelSpec
+from adtrie.engine import Engine, Session
+from adtrie.engine.engine import Activations
+from adtrie.engine.weights import WeightFormat
+from adtrie.errors import InputError
+from adtrie.models import Checkpoint, Tokenizer, open_checkpoint
+from adtrie.prompt import DEFAULT_TEMPLATE, PromptTemplate, normalise_query
+from adtrie.search.exact import exact
+from adtrie.search.scorer import MAX_K, MAX_WIDTH, SearchResult, check_count
+from adtrie.search.stepwise import stepwise
+from adtrie.search.verify import verify
+
+Mode = Literal["exact", "verify", "stepwise"]
+Score = Literal["raw", "renormalised"]
+MAX_REQUEST_ROWS = 65_536  # most rows `exact` may feed for one request
+SESSION_ROWS, LARGE_SESSION_ROWS = 16_384, 131_072  # address space of a session; the larger for large budgets
+MAX_SESSIONS = 4  # each holds the keys and values of one template's prefix
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """How a catalogue is searched; InputError at once for a value out of range.
+
+    `width` is the beam of verify and stepwise, never below k. `max_rows` bounds the rows of exact in total, of
+    verify per forward.
+    """
+
+    k: int = 10
+    mode: Mode = "exact"
+    score: Score = "raw"
+    width: int = 10
+    max_rows: int = 4_096
+
+    def __post_init__(self) -> None:
+        check_count("k", self.k, MAX_K)
+        check_count("width", self.width, MAX_WIDTH)
+        check_count("max_rows", self.max_rows, MAX_REQUEST_ROWS)
+        for name, word, words in (
+            ("mode", self.mode, get_args(Mode)),
+            ("score", self.score, get_args(Score)),
+        ):
+            if word not in words:
+                raise InputError(f"{name}: expected one of {', '.join(words)}, got {word!r:.60}")
+        if self.mode != "exact" and self.k > MAX_WIDTH:
+            raise InputError(
+                f"k: mode {self.mode} keeps at most {MAX_WIDTH} entries, got {self.k}; use mode exact"
+            )
+
+    @property
+    def beam_width(self) -> int:
+        """Hypotheses kept per step."""
+        return max(self.k, self.width)
+
+    @property
+    def session_rows(self) -> int:
+        """Rows a session for these options has room for."""
+        return SESSION_ROWS if 2 * self.max_rows <= SESSION_ROWS else LARGE_SESSION_ROWS
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One catalogue entry: first id, text, score (sum of log-probabilities, natural log), all ids."""
+
+    id: str
+    text: str
+    score: float
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Hits(Sequence[Hit]):
+    """Entries in descending score. `gap` 0.0: proven that no other entry scores higher; inf: nothing proven.
+
+    `forwards` counts passes of the model, the prompt's too; `rows` the catalogue tokens fed; `ms` wall time.
+    """
+
+    query: str
+    hits: tuple[Hit, ...]
+    gap: float
+    forwards: int
+    rows: int
+    ms: float
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Hit]: ...
+    def __getitem__(self, index: int | slice) -> Hit | Sequence[Hit]:
+        return self.hits[index]
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+
+class Model:
+    """A checkpoint on an engine. One request at a time: a lock orders callers from several threads."""
+
+    def __init__(self, checkpoint: Checkpoint, engine: Engine) -> None:
+        self.checkpoint = checkpoint
+        self.engine = engine
+        self._sessions: OrderedDict[tuple[PromptTemplate, Score, int], Session] = OrderedDict()
+        self._lock = Lock()
+
+    @property
+    def name(self) -> str:
+        """Path or alias the model was loaded from."""
+        return self.checkpoint.name
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Shape of the model."""
+        return self.checkpoint.spec
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer; `Catalogue.build` accepts it."""
+        return self.checkpoint.tokenizer
+
+    def target(
+        self,
+        query: str,
+        catalogue: Catalogue,
+        k: int = 10,
+        mode: Mode = "exact",
+        score: Score = "raw",
+        *,
+        width: int = 10,
+        max_rows: int = 4_096,
+        template: PromptTemplate = DEFAULT_TEMPLATE,
+    ) -> Hits:
+        """The `k` best entries for `query` (all of them if the catalogue is smaller); see `TargetOptions`.
+
+        Raises InputError for a query or option out of range, CatalogueError if the catalogue was built for
+        another tokenizer, CapacityError if the prompt does not fit the context.
+        """
+        return self.answer(query, catalogue, TargetOptions(k, mode, score, width, max_rows), template)
+
+    def answer(
+        self,
+        query: str,
+        catalogue: Catalogue,
+        options: TargetOptions,
+        template: PromptTemplate = DEFAULT_TEMPLATE,
+    ) -> Hits:
+        """`target` with its options checked before."""
+        text = normalise_query(query)
+        catalogue.check_tokenizer(self.tokenizer.fingerprint)
+        with self._lock:
+            session = self._session(template, options)
+            started = time.perf_counter()
+            prompt = template.query_tokens(text, self.tokenizer)
+            result = self._search(session, catalogue.trie, prompt, options)
+            hits = _hits(catalogue, result)
+            ms = (time.perf_counter() - started) * 1e3
+        return Hits(query, hits, float(result.gap), result.forwards, result.rows, ms)
+
+    def warm(self, options: TargetOptions | None = None, template: PromptTemplate = DEFAULT_TEMPLATE) -> None:
+        """Computes the shared prefix and the latency table now, so that the first request does not wait."""
+        with self._lock:
+            self._session(template, options or TargetOptions())
+            self.engine.latency()
+
+    def close(self) -> None:
+        """Drops the cached prefixes and closes the checkpoint; the model cannot be used afterwards."""
+        with self._lock:
+            self._sessions.clear()
+            self.checkpoint.close()
+
+    def _session(self, template: PromptTemplate, options: TargetOptions) -> Session:
+        """A session at the start of a request, its prefix computed; above MAX_SESSIONS the oldest goes."""
+        key = (template, options.score, options.session_rows)
+        session = self._sessions.get(key)
+        if session is None:
+            prefix = template.prefix_tokens(self.tokenizer)
+            session = self.engine.session(prefix, options.score, options.session_rows)
+            self._sessions[key] = session
+            if len(self._sessions) > MAX_SESSIONS:
+                self._sessions.popitem(last=False)
+        self._sessions.move_to_end(key)
+        session.reset()
+        return session
+
+    def _search(
+        self, session: Session, trie: Trie, prompt: NDArray[np.int32], options: TargetOptions
+    ) -> SearchResult:
+        if options.mode == "stepwise":
+            return stepwise(session, trie, prompt, options.k, options.beam_width)
+        cost = self.engine.latency()
+        if options.mode == "verify":
+            return verify(session, trie, prompt, options.k, options.beam_width, cost, options.max_rows)
+        return exact(session, trie, prompt, options.k, cost, options.max_rows)
+
+
+def load_model(
+    name: str | Path,
+    *,
+    weights: WeightFormat = "auto",
+    activations: Activations = "int8",
+    threads: int | None = None,
+    isa: str | None = None,
+) -> Model:
+    """Model of an alias, a Hugging Face folder or a .gguf file, ready to answer.
+
+    `weights` auto keeps the file's own type; `activations` float32 is the reference. Raises ModelError,
+    FormatError or TokenizerError, naming the file and field.
+    """
+    checkpoint = open_checkpoint(name)
+    try:
+        engine = Engine(checkpoint, weights=weights, activations=activations, threads=threads, isa=isa)
+    except BaseException:
+        checkpoint.close()
+        raise
+    return Model(checkpoint, engine)
+
+
+def _hits(catalogue: Catalogue, result: SearchResult) -> tuple[Hit, ...]:
+    hits = []
+    for entry, score in zip(result.entries.tolist(), result.scores.tolist(), strict=True):
+        ids = tuple(catalogue.ids(entry))
+        hits.append(Hit(id=ids[0], text=catalogue.text(entry), score=score, ids=ids))
+    return tuple(hits)

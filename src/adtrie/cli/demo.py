@@ -1,0 +1,80 @@
+"""`adtrie demo`: one command from nothing to ranked answers, their quality and their cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adtrie.cli.options import JsonOption
+from adtrie.cli.terminal import emit, emit_json, guarded, note, progress
+
+if TYPE_CHECKING:
+    from adtrie.demo import Report
+
+NAME = "demo"
+EXAMPLE = "Example: adtrie demo --json > demo.json"
+
+
+@guarded
+def command(
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Alias, folder or .gguf file.")
+    ] = "smollm2-135m",
+    json: JsonOption = False,
+) -> None:
+    """Put a real 135M model behind 12,613 real keywords; print answers, quality and speed."""
+    from adtrie.demo import Plan, run
+
+    with progress("answering") as advance:
+        report = run(Plan(model=model), note, advance)
+    if json:
+        emit_json(asdict(report))
+    else:
+        emit("\n".join([*_answers(report), *_quality(report), *_costs(report), *_close(report)]))
+
+
+def _answers(report: Report) -> list[str]:
+    lines = ["", f"Listings and their best three of {report.num_entries:,} keywords (* = the right one)"]
+    for answer in report.answers:
+        lines += ["", f"  {answer.listing}"]
+        lines += [
+            f"  {'*' if text == answer.label else ' '} {score:9.3f}  {text}" for text, score in answer.top
+        ]
+    return lines
+
+
+def _quality(report: Report) -> list[str]:
+    lines = [
+        "",
+        f"Quality on {report.quality[0].num_rows} test listings",
+        f"  {'':28} {'R@1':>6} {'R@10':>6}",
+    ]
+    lines += [f"  {row.method:28} {row.recall_at_1:6.3f} {row.recall_at_10:6.3f}" for row in report.quality]
+    return lines
+
+
+def _costs(report: Report) -> list[str]:
+    names = ("p50 ms", "p99 ms", "forwards", "rows", "speed-up")
+    head = f"  {'search':14}" + "".join(f" {name:>9}" for name in names) + "  proven"
+    lines = [
+        "",
+        "One request (medians; width 10, raw scores; speed-up over stepwise on the same listings)",
+        head,
+    ]
+    lines += [
+        f"  {cost.search:14} {cost.p50_ms:9.1f} {cost.p99_ms:9.1f} {cost.forwards:9.0f} {cost.rows:9.0f} "
+        f"{cost.speed_up:8.2f}x  {cost.num_proven}/{cost.num_requests}"
+        for cost in report.costs
+    ]
+    return lines
+
+
+def _close(report: Report) -> list[str]:
+    return [
+        "",
+        f"verify gave the entries and scores of stepwise on all {report.num_agreeing} listings run in both.",
+        f"{report.model}, {report.threads} threads, {report.isa}; {report.seconds['total']:.0f} s in total "
+        f"(load {report.seconds['load']:.0f} s, requests {report.seconds['requests']:.0f} s).",
+    ]

@@ -1,0 +1,93 @@
+"""`adtrie inspect`: what a model or a catalogue snapshot holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adtrie.cli.options import JsonOption
+from adtrie.cli.terminal import emit, emit_json, guarded
+
+NAME = "inspect"
+EXAMPLE = "Example: adtrie inspect products.cat --verify"
+
+
+@guarded
+def command(
+    source: Annotated[
+        str, typer.Argument(metavar="FILE_OR_ALIAS", help="Catalogue snapshot, model or alias.")
+    ],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Also read all of it and check every sum.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Print the shape, types, sizes and fingerprint of a model or a catalogue."""
+    path = Path(source)
+    findings = examine_catalogue(path, verify) if _is_snapshot(path) else examine_model(source, verify)
+    if json:
+        emit_json(findings)
+        return
+    for name, value in findings.items():
+        for line in _shown(name, value):
+            emit(line)
+
+
+def examine_catalogue(path: Path, verify: bool) -> dict[str, object]:
+    """Facts of a snapshot; with `verify` every section's sum is checked (FormatError)."""
+    from adtrie.catalogue import Catalogue
+
+    catalogue = Catalogue.open(path)
+    if verify:
+        catalogue.verify()
+    return {
+        "kind": "catalogue",
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "trie_bytes": catalogue.trie_bytes,
+        "text_bytes": catalogue.text_bytes,
+        **asdict(catalogue.info),
+        "verified": verify,
+    }
+
+
+def _is_snapshot(path: Path) -> bool:
+    from adtrie.catalogue.snapshot import MAGIC
+
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def examine_model(source: str, verify: bool) -> dict[str, object]:
+    """Facts of a checkpoint; with `verify` every tensor is read (FormatError names a damaged one)."""
+    from adtrie.models import open_checkpoint
+
+    with open_checkpoint(source) as checkpoint:
+        tensors = checkpoint.tensors()
+        if verify:
+            for tensor in tensors:
+                checkpoint.read(tensor.name)
+        return {
+            "kind": "model",
+            "source": source,
+            "fingerprint": checkpoint.fingerprint,
+            "tokenizer": checkpoint.tokenizer.fingerprint,
+            "spec": asdict(checkpoint.spec),
+            "tensors": len(tensors),
+            "parameters": sum(tensor.num_values for tensor in tensors),
+            "types": dict(Counter(tensor.type for tensor in tensors)),
+            "bytes": sum(tensor.num_bytes for tensor in tensors),
+            "verified": verify,
+        }
+
+
+def _shown(name: str, value: object) -> list[str]:
+    if isinstance(value, dict):
+        return [f"{name}:", *(f"  {key:20} {item}" for key, item in value.items())]
+    return [f"{name:22} {value!r}" if name in ("prefix", "end") else f"{name:22} {value}"]

@@ -1,0 +1,48 @@
+"""Options that several commands share, so that they read the same everywhere."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class ModeChoice(StrEnum):
+    """How the catalogue is searched."""
+
+    exact = "exact"
+    verify = "verify"
+    stepwise = "stepwise"
+
+
+class ScoreChoice(StrEnum):
+    """How tokens are scored."""
+
+    raw = "raw"
+    renormalised = "renormalised"
+
+
+class WeightsChoice(StrEnum):
+    """The form the engine holds weights in."""
+
+    auto = "auto"
+    float32 = "float32"
+    int8 = "int8"
+    int4 = "int4"
+
+
+ModelOption = Annotated[
+    str,
+    typer.Option("--model", "-m", help="Alias (smollm2-135m), Hugging Face folder or .gguf file."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable: JSON on standard output.")]
+WeightsOption = Annotated[
+    WeightsChoice, typer.Option("--weights", help="auto: the file's own types, floats as int8.")
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", min=1, max=256, help="Threads of the engine; default: the cores, or ADTRIE_THREADS."
+    ),
+]

@@ -1,0 +1,119 @@
+"""`adtrie target`: the best catalogue entries for each query."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adtrie.cli import queries
+from adtrie.cli.options import (JsonOption, ModeChoice, ModelOption, ScoreChoice, ThreadsOption, WeightsChoice, WeightsOption)
+from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, note, warn
+from adtrie.errors import CapacityError, InputError
+
+if TYPE_CHECKING:
+    from adtrie.api import Hits
+
+NAME = "target"
+EXAMPLE = 'Example: adtrie target -m smollm2-135m -c products.cat --k 3 "sim free iphone 6s 32gb silver"'
+
+
+@guarded
+def command(
+    model: ModelOption,
+    catalogue: Annotated[Path, typer.Option("--catalogue", "-c", help="Snapshot made by 'adtrie index'.")],
+    query: Annotated[
+        list[str] | None, typer.Argument(help="Queries; none: one per line of standard input.")
+    ] = None,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Entries per query.")] = 10,
+    mode: Annotated[
+        ModeChoice, typer.Option(help="exact: true top k; verify: beam, few passes; stepwise: plain beam.")
+    ] = ModeChoice.exact,
+    score: Annotated[
+        ScoreChoice, typer.Option(help="raw: over the vocabulary; renormalised: over the allowed tokens.")
+    ] = ScoreChoice.raw,
+    width: Annotated[int, typer.Option(min=1, help="Beam width of verify and stepwise (at least k).")] = 10,
+    max_rows: Annotated[
+        int, typer.Option(min=1, help="Row budget: of exact in total, of verify per forward.")
+    ] = 4096,
+    prompt_template: Annotated[
+        str | None,
+        typer.Option(help="Text with one {query}, \\n for a line end, or @FILE; default: product listings."),
+    ] = None,
+    weights: WeightsOption = WeightsChoice.auto,
+    threads: ThreadsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Print the best entries of a catalogue for each query: always valid, ranked, with their scores.
+
+    Scores are sums of natural log-probabilities. A gap of 0 proves that no other entry scores higher. A line
+    of standard input that is no query (empty, too long, not UTF-8) is reported, the others are answered, and
+    the exit code is 1.
+    """
+    from adtrie.api import TargetOptions, load_model
+    from adtrie.catalogue import Catalogue
+    from adtrie.prompt import DEFAULT_TEMPLATE, PromptTemplate
+
+    options = TargetOptions(k, mode.value, score.value, width, max_rows)
+    template = PromptTemplate.parse(prompt_template) if prompt_template is not None else DEFAULT_TEMPLATE
+    opened = Catalogue.open(catalogue)
+    loaded = load_model(model, weights=weights.value, threads=threads)
+    opened.check_tokenizer(loaded.tokenizer.fingerprint)
+    num_refused = 0
+    for line in _lines(query):
+        try:
+            if line.error:
+                raise InputError(line.error)
+            hits = loaded.answer(line.text, opened, options, template)
+        except (InputError, CapacityError) as error:
+            num_refused += 1
+            _refuse(line, str(error), json)
+        else:
+            emit_json(as_json(hits)) if json else emit(as_text(hits))
+    if num_refused:
+        raise typer.Exit(ExitCode.ERROR)
+
+
+def as_json(hits: Hits) -> dict[str, object]:
+    """One answer as the documented object; `ids` is there only for an entry that has several."""
+    results = [
+        {"id": hit.id, "text": hit.text, "score": hit.score} | ({"ids": hit.ids} if len(hit.ids) > 1 else {})
+        for hit in hits
+    ]
+    return {
+        "query": hits.query,
+        "results": results,
+        "forwards": hits.forwards,
+        "rows": hits.rows,
+        "gap": hits.gap,
+        "ms": round(hits.ms, 3),
+    }
+
+
+def as_text(hits: Hits) -> str:
+    """One answer for people: the query, one line per entry, one line of cost."""
+    lines = [hits.query]
+    lines += [
+        f"{rank:4d}  {hit.score:9.3f}  {hit.text}  [{hit.id}]" for rank, hit in enumerate(hits, start=1)
+    ]
+    gap = "proven" if hits.gap == 0 else f"gap {hits.gap:.3f}" if math.isfinite(hits.gap) else "not proven"
+    lines.append(f"      {hits.ms:.1f} ms, {hits.forwards} forwards, {hits.rows} rows, {gap}")
+    return "\n".join(lines)
+
+
+def _lines(query: list[str] | None) -> Iterator[queries.QueryLine]:
+    if query:
+        return queries.from_arguments(query)
+    if sys.stdin.isatty():
+        note("Type one query per line; Ctrl-D ends.")
+    return queries.from_stream(sys.stdin.buffer)
+
+
+def _refuse(line: queries.QueryLine, reason: str, json: bool) -> None:
+    warn(f"query {line.number}: {reason}")
+    if json:
+        emit_json({"query": line.text, "line": line.number, "error": reason})

@@ -1,0 +1,225 @@
+"""The demonstration: a real model, 12,613 keywords, quality beside a floor, time beside plain search.
+
+Measures and returns numbers; how they are shown is the command line's business.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from adtrie.api import Hits, Mode, Model, load_model
+from adtrie.catalogue import Catalogue
+from adtrie.errors import ModelError
+from adtrie.evaluate import Pair, TfidfFloor, load_task, percentiles, ranks, recall_at_k
+
+Note = Callable[[str], None]
+Advance = Callable[[int, int], None]
+TOLERANCE = 1e-5  # of a score: verify and stepwise ask the model the same questions
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured: rows for quality, rows timed in all searches, rows timed in the dearest one."""
+
+    model: str = "smollm2-135m"
+    num_listings: int = 10
+    num_quality: int = 200
+    num_timed: int = 40
+    num_exact: int = 8
+    width: int = 10
+    budget_s: float = 110.0  # of the measuring; on a slow machine fewer rows are timed, and the count says so
+
+
+@dataclass(frozen=True)
+class Search:
+    """One line of the speed table: a mode and how many entries it is asked for."""
+
+    mode: Mode
+    k: int
+
+    @property
+    def label(self) -> str:
+        """Mode and k as shown."""
+        return f"{self.mode} k={self.k}"
+
+
+STEPWISE, VERIFY = Search("stepwise", 10), Search("verify", 10)
+EXACT_TOP, EXACT_TEN = Search("exact", 1), Search("exact", 10)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Milliseconds p50 and p99, median forwards and rows over `num_requests`; speed-up of the medians."""
+
+    search: str
+    p50_ms: float
+    p99_ms: float
+    forwards: float
+    rows: float
+    speed_up: float
+    num_requests: int
+    num_proven: int
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Share of rows whose label comes first, and among the first ten."""
+
+    method: str
+    recall_at_1: float
+    recall_at_10: float
+    num_rows: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A listing, the keyword it belongs to, and the best three entries with their scores."""
+
+    listing: str
+    label: str
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the demonstration found; seconds by step."""
+
+    model: str
+    isa: str
+    threads: int
+    num_entries: int
+    answers: tuple[Answer, ...]
+    quality: tuple[Quality, ...]
+    costs: tuple[Cost, ...]
+    num_agreeing: int
+    seconds: dict[str, float]
+
+
+def run(plan: Plan, note: Note, advance: Advance) -> Report:
+    """Runs all of `plan`; raises ModelError if verify and stepwise ever disagree."""
+    clock = _Clock()
+    note(f"loading {plan.model} (the first time: a download of about 100 MB) ...")
+    model = load_model(plan.model)
+    clock.lap("load")
+    task = load_task("pricerunner")
+    note(f"indexing {len(task.keywords):,} keywords ...")
+    catalogue = Catalogue.build(task.keywords, model.tokenizer)
+    clock.lap("index")
+    note("measuring what rows cost on this machine ...")
+    model.warm()
+    clock.lap("latency_table")
+    rows = task.sample("test", plan.num_quality)
+    note(f"answering {len(rows)} test listings, {plan.num_timed} of them in every mode ...")
+    log = _measure(model, catalogue, rows, plan, advance)
+    clock.lap("requests")
+    note("computing the TF-IDF floor ...")
+    floor = TfidfFloor(task.keywords, [row.query for row in task.rows_of("train")])
+    ranked = floor.rank([row.query for row in rows], 10)
+    clock.lap("tfidf")
+    answered = log[VERIFY]
+    ours = [[hit.text for hit in hits] for hits in answered]
+    return Report(
+        model=plan.model,
+        isa=model.engine.isa,
+        threads=model.engine.num_threads,
+        num_entries=catalogue.num_entries,
+        answers=tuple(map(_answer, rows[: plan.num_listings], answered)),
+        quality=(
+            _quality(f"{plan.model}, untuned", ours, rows),
+            _quality("TF-IDF floor, no model", ranked, rows),
+        ),
+        costs=_costs(log),
+        num_agreeing=len(log[STEPWISE]),
+        seconds=clock.seconds,
+    )
+
+
+class _Clock:
+    """Seconds since the start, by step."""
+
+    def __init__(self) -> None:
+        self._started = self._last = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    def lap(self, step: str) -> None:
+        now = time.perf_counter()
+        self.seconds[step] = round(now - self._last, 2)
+        self._last = now
+        self.seconds["total"] = round(now - self._started, 2)
+
+
+def _measure(
+    model: Model, catalogue: Catalogue, rows: Sequence[Pair], plan: Plan, advance: Advance
+) -> dict[Search, list[Hits]]:
+    """Answers by search. All searches of one listing follow each other, in turning order, so that a machine
+    that slows down slows all of them."""
+    log: dict[Search, list[Hits]] = {search: [] for search in (STEPWISE, VERIFY, EXACT_TOP, EXACT_TEN)}
+    model.target(rows[0].query, catalogue, width=plan.width, mode="verify")  # warm-up, not counted
+    started = time.perf_counter()
+    for number, row in enumerate(rows):
+        in_time = time.perf_counter() - started < plan.budget_s
+        for search in _turned(_searches(number if in_time else len(rows), plan), number):
+            log[search].append(model.target(row.query, catalogue, search.k, search.mode, width=plan.width))
+        if len(log[STEPWISE]) == number + 1:
+            _check_agreement(log[VERIFY][number], log[STEPWISE][number])
+        advance(number + 1, len(rows))
+    return log
+
+
+def _searches(number: int, plan: Plan) -> list[Search]:
+    searches = [VERIFY]
+    if number < plan.num_timed:
+        searches += [STEPWISE, EXACT_TOP]
+    if number < plan.num_exact:
+        searches.append(EXACT_TEN)
+    return searches
+
+
+def _turned(searches: list[Search], number: int) -> list[Search]:
+    turn = number % len(searches)
+    return searches[turn:] + searches[:turn]
+
+
+def _check_agreement(fast: Hits, slow: Hits) -> None:
+    same = [hit.text for hit in fast] == [hit.text for hit in slow]
+    pairs = zip(fast, slow, strict=False)
+    if not same or any(abs(ours.score - plain.score) > TOLERANCE for ours, plain in pairs):
+        raise ModelError(
+            f"verify and stepwise disagree on {slow.query!r}: {fast[:3]} and {slow[:3]}; no time is reported. "
+            "This is a defect of adtrie: please report it with the output of 'adtrie doctor'"
+        )
+
+
+def _answer(row: Pair, hits: Hits) -> Answer:
+    return Answer(row.query, row.label, tuple((hit.text, round(hit.score, 3)) for hit in hits[:3]))
+
+
+def _quality(method: str, ranked: list[list[str]], rows: Sequence[Pair]) -> Quality:
+    positions = ranks(ranked, [row.label for row in rows])
+    return Quality(method, recall_at_k(positions, 1), recall_at_k(positions, 10), len(rows))
+
+
+def _costs(log: dict[Search, list[Hits]]) -> tuple[Cost, ...]:
+    """Each search over the listings that stepwise answered too, so that speed-ups compare like with like."""
+    costs = []
+    for search, answered in log.items():
+        pairs = list(zip(answered, log[STEPWISE], strict=False))
+        p50, p99 = percentiles([hits.ms for hits, _ in pairs])
+        (slow,) = percentiles([plain.ms for _, plain in pairs], (50.0,))
+        costs.append(
+            Cost(
+                search=search.label,
+                p50_ms=round(p50, 2),
+                p99_ms=round(p99, 2),
+                forwards=float(np.median([hits.forwards for hits, _ in pairs])),
+                rows=float(np.median([hits.rows for hits, _ in pairs])),
+                speed_up=round(slow / p50, 2),
+                num_requests=len(pairs),
+                num_proven=sum(hits.gap == 0 for hits, _ in pairs),
+            )
+        )
+    return tuple(costs)
