@@ -82,19 +82,18 @@ class BranchTable:
 
     def find(self, lo: Int64, hi: Int64, depth: Int64) -> Int64:
         """int64[n]: index of each node in the table, -1 where it is not listed."""
-        if not len(self.key) or int((hi - lo).max(initial=0)) <= LISTED_ABOVE:
-            return np.full(len(lo), -1, dtype=np.int64)
-        key = lo * 256 + depth
-        slot = np.minimum(np.searchsorted(self.key, key), len(self.key) - 1)
-        return np.where((self.key[slot] == key) & (self.hi[slot] == hi), slot, -1)
+        key = (lo << 8) + depth
+        slot = self.key.searchsorted(key)
+        if not len(self.key):
+            return slot - 1
+        slot[(self.key.take(slot, mode="clip") != key) | (self.hi.take(slot, mode="clip") != hi)] = -1
+        return slot
 
     def starts(self, slot: Int64) -> tuple[Int64, Int64]:
-        """CSR (ptr int64[n+1], first entry of each child int64[C]) of listed nodes."""
-        begin = self.ptr[slot].astype(np.int64)
-        count = self.ptr[slot + 1].astype(np.int64) - begin
-        ptr = np.zeros(len(slot) + 1, dtype=np.int64)
-        np.cumsum(count, out=ptr[1:])
-        return ptr, self.first[range_indices(begin, count)].astype(np.int64)
+        """Counts int64[n] of children of listed nodes, and the first entry of each child int64[C]."""
+        begin = self.ptr.take(slot).astype(np.int64)
+        count = self.ptr.take(slot + 1) - begin
+        return count, self.first.take(range_indices(begin, count)).astype(np.int64)
 
     def check(self, num_entries: int, where: str) -> None:
         """Raise FormatError unless every listed node has ascending children, from its lo on, below its hi."""

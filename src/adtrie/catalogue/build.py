@@ -178,7 +178,7 @@ class Builder:
             reason = f"text of {len(text)} characters, expected at most {self.options.max_chars}"
             self._refuse(Refusal(row.line, reason))
             return
-        self._pending.append(row._replace(text=text))
+        self._pending.append(row if text == row.text else row._replace(text=text))
 
     def _tokenise(self) -> None:
         rows, self._pending = self._pending, []

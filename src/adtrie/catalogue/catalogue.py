@@ -32,7 +32,7 @@ class Catalogue:
     """Entries 0..num_entries-1 in order of their token sequences; immutable.
 
     Rows whose normalised texts have equal token sequences are one entry. Its text is the first such row's,
-    its ids are those of all of them, its bid is the highest, its attributes are those of the row with that bid.
+    its ids are those of all of them, its bid is the highest, its attributes are of the row with that bid.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Catalogue:
         """The catalogue of rows: str | (id, text) | mapping with text, id, bid and any attributes.
 
         An entry's tokens are encode(prefix + text) and the one token of `end`. `.report` lists refused and
-        merged rows. Raises CatalogueError when no row is left or over half were refused, InputError for options.
+        merged rows. CatalogueError if no row is left or over half were refused, InputError for options.
         """
         builder = Builder(tokenizer, BuildOptions(prefix, end, max_tokens, max_chars))
         total = len(rows) if isinstance(rows, Sized) else 0
@@ -207,6 +207,6 @@ class Catalogue:
         return cls(parts, info, report, snapshot)
 
     def verify(self) -> None:
-        """Check all checksums of the snapshot behind this catalogue. Raises FormatError naming the section."""
+        """Check all checksums of the snapshot behind the catalogue. Raises FormatError naming the section."""
         if self._snapshot is not None:
             self._snapshot.verify()

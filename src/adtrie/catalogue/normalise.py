@@ -2,7 +2,7 @@
 
 1. Invisible format characters are removed: soft hyphen, zero-width space, word joiner, byte-order mark,
    direction marks, embeddings and isolates, invisible operators, annotation marks, Mongolian vowel separator.
-   Zero-width joiner and non-joiner stay (Persian, Indic scripts and emoji need them), variation selectors too.
+   Zero-width joiner and non-joiner stay (Persian, Indic scripts and emoji need them).
 2. Unicode NFC.
 3. Every run of whitespace (`str.isspace`: tab, line breaks, no-break and ideographic space, ...) becomes one
    space; none stays at the ends.

@@ -16,11 +16,18 @@ Int64 = NDArray[np.int64]
 _GATHER_CHUNK = 1 << 22  # elements gathered at once: bounds the index array to 32 MiB
 
 
+def row_pointers(counts: Int64) -> Int64:
+    """int64[n+1]: where the entries of each of n rows begin and end in a flat array, from their counts."""
+    ptr = np.zeros(len(counts) + 1, dtype=np.int64)
+    counts.cumsum(out=ptr[1:])
+    return ptr
+
+
 def range_indices(starts: Int64, counts: Int64) -> Int64:
     """int64[sum(counts)]: starts[0], starts[0]+1, ..., then the same for starts[1], ..."""
-    ends = np.cumsum(counts)
-    total = int(ends[-1]) if len(ends) else 0
-    index: Int64 = np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - counts), counts)
+    ends = counts.cumsum()
+    index: Int64 = np.arange(ends[-1] if len(ends) else 0, dtype=np.int64)
+    index += (starts - ends + counts).repeat(counts)
     return index
 
 

@@ -1,7 +1,7 @@
 """One-file container of named arrays and a JSON description, written crash-safely and opened by memory map.
 
-Layout, little endian: magic "ADTRIECT", version u32, header length u32, sha256 of the header, the header (JSON:
-meta and a table of sections with name, dtype, length, offset, sha256), then the sections, each aligned to 64
+Layout, little endian: magic "ADTRIECT", version u32, header length u32, sha256 of the header, the header as JSON (meta
+and a table of sections with name, dtype, length, offset, sha256), then the sections, each aligned to 64
 bytes, to the end of the file; offsets count from the first section. Knows no catalogue.
 """
 

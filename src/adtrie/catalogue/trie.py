@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.catalogue.branches import BranchTable
+from adtrie.catalogue.branches import LISTED_ABOVE, BranchTable
 from adtrie.catalogue.nodes import Children, Int32, Remaining, Subtree, join_levels
 from adtrie.catalogue.sequences import (
     Int64,
@@ -19,6 +19,7 @@ from adtrie.catalogue.sequences import (
     gather_ranges,
     narrow_tokens,
     range_indices,
+    row_pointers,
     sort_sequences,
 )
 from adtrie.errors import CatalogueError
@@ -108,8 +109,8 @@ class Trie:
         return self.offsets.take(entry, mode="clip").astype(np.int64)
 
     def _token(self, edge: Int64) -> Int32:
-        token = self.edges.take(edge, mode="clip").astype(np.int64)
-        return np.minimum(token, self.vocab_size - 1).astype(np.int32)
+        token = self.edges.take(edge, mode="clip").astype(np.int32)
+        return np.minimum(token, self.vocab_size - 1, out=token)
 
     def children(self, lo: Any, hi: Any, depth: Any) -> Children:
         """Children of n nodes (lo, hi int64[n], depth int32[n]); a child has depth+1."""
@@ -121,53 +122,54 @@ class Trie:
         return self._children(lo, hi, depth)
 
     def _children(self, lo: Int64, hi: Int64, depth: Int64) -> Children:
-        ptr, start = self._child_starts(lo, hi, depth)
-        if not len(start):
-            empty = np.zeros(0, dtype=np.int64)
-            return Children(ptr, empty.astype(np.int32), empty, empty, np.zeros(0, dtype=bool))
+        # Called for every beam step: array methods instead of numpy functions save a third of its time.
+        count, start = self._child_starts(lo, hi, depth)
+        ptr = row_pointers(count)
+        first, last = ptr[:-1], ptr[1:]
         end = np.empty_like(start)
         end[:-1] = start[1:]
-        end[ptr[1:] - 1] = hi
-        child_depth = np.repeat(depth + 1, np.diff(ptr))
+        end[last - 1] = hi
+        shared = self.shared.take(start, mode="clip")
         offset = self._offset(start)
-        length = self._offset(start + 1) - offset + self.shared.take(start)
+        length = self._offset(start + 1) - offset + shared
         # A later child stores its own token first; the first child's lies behind its parent's tokens.
-        offset[ptr[:-1]] += depth - self.shared.take(lo)
-        np.maximum(offset, 0, out=offset)
-        is_leaf = ((end - start == 1) & (length <= child_depth)) | (child_depth >= self.max_depth)
+        offset[first] += depth - shared[first]
+        child_depth = (depth + 1).repeat(count)
+        is_leaf = (end - start == 1) & (length <= child_depth)
+        is_leaf |= child_depth >= self.max_depth
         return Children(ptr, self._token(offset), start, end, is_leaf)
 
     def _child_starts(self, lo: Int64, hi: Int64, depth: Int64) -> tuple[Int64, Int64]:
-        """CSR of first entries of children: scan small nodes, look up the big ones."""
+        """Counts of children and the first entry of each: big nodes are looked up, small ones scanned."""
         size = hi - lo
-        slot = self.branches.find(lo, hi, depth)
-        listed = slot >= 0
-        if not listed.any():
+        big = size > LISTED_ABOVE
+        where = big.nonzero()[0]
+        if not len(where):
             return self._scan(lo, size, depth)
-        if listed.all():
-            return self.branches.starts(slot)
-        rest = ~listed
-        ptr_a, start_a = self.branches.starts(slot[listed])
-        ptr_b, start_b = self._scan(lo[rest], size[rest], depth[rest])
+        slot = self.branches.find(lo[where], hi[where], depth[where])
+        if slot.min() < 0:  # no such node in a sound trie
+            return self._scan(lo, size, depth)
+        count_big, start_big = self.branches.starts(slot)
+        if len(where) == len(lo):
+            return count_big, start_big
+        small = (~big).nonzero()[0]
+        count_small, start_small = self._scan(lo[small], size[small], depth[small])
         count = np.empty(len(lo), dtype=np.int64)
-        count[listed], count[rest] = np.diff(ptr_a), np.diff(ptr_b)
-        ptr = np.zeros(len(lo) + 1, dtype=np.int64)
-        np.cumsum(count, out=ptr[1:])
-        start = np.empty(int(ptr[-1]), dtype=np.int64)
-        from_table = np.repeat(listed, count)
-        start[from_table], start[~from_table] = start_a, start_b
-        return ptr, start
+        count[where], count[small] = count_big, count_small
+        from_table = big.repeat(count)
+        start = np.empty(len(from_table), dtype=np.int64)
+        start[from_table], start[~from_table] = start_big, start_small
+        return count, start
 
     def _scan(self, lo: Int64, size: Int64, depth: Int64) -> tuple[Int64, Int64]:
         """A child starts at lo and wherever an entry shares exactly `depth` tokens with the one before."""
-        ptr = np.zeros(len(lo) + 1, dtype=np.int64)
-        end = np.cumsum(size)
+        ptr = row_pointers(size)
         entry = range_indices(lo, size)
-        is_start = self.shared.take(entry) == np.repeat(depth.astype(np.uint8), size)
-        is_start[end - size] = True
-        position = np.flatnonzero(is_start)
-        ptr[1:] = np.searchsorted(position, end)
-        return ptr, entry.take(position)
+        is_start = self.shared.take(entry, mode="clip") == depth.astype(np.uint8).repeat(size)
+        is_start[ptr[:-1]] = True
+        position = is_start.nonzero()[0]
+        bound = position.searchsorted(ptr)
+        return bound[1:] - bound[:-1], entry.take(position)
 
     def tokens(self, entry: int) -> Int32:
         """int32[length]: the whole sequence of one entry, end token included."""
@@ -236,10 +238,8 @@ class Trie:
         for i in np.flatnonzero(hi - lo > 1):
             common[i] = min(int(self.shared[lo[i] + 1 : hi[i]].min()), self.max_depth)
         count = np.maximum(common - depth, 0)
-        ptr = np.zeros(len(lo) + 1, dtype=np.int64)
-        np.cumsum(count, out=ptr[1:])
         first = np.maximum(self._offset(lo) + depth - self.shared.take(lo), 0)
-        return ptr, self._token(range_indices(first, count))
+        return row_pointers(count), self._token(range_indices(first, count))
 
     def remaining(self, lo: Any, hi: Any, depth: Any) -> Remaining:
         """Longest and mean number of tokens from each node to the ends of its entries."""
