@@ -50,7 +50,8 @@ class ModelSpec:
 class QuantizedMatrix:
     """Canonical row-major codes of a linear [N, K]; packing only permutes them.
 
-    value[n, k] = scale * code + min   where `mins` is given, else   scale * (code - zero), zero = 2**(bits-1).
+    value[n, k] = scale * code + min   where `mins` is given,
+                = scale * (code - zero)   else, zero = 2**(bits-1).
     codes uint8[N, K] (< 2**bits), scales and mins float16[N, K/group].
     """
 
@@ -79,7 +80,7 @@ class QuantizedMatrix:
 
 @dataclass(frozen=True, eq=False)
 class RowCost:
-    """Milliseconds of one forward by its rows: table_rows int64[n] ascending, table_ms float64[n] never falling.
+    """Milliseconds of a forward by rows: table_rows int64[n] ascending, table_ms float64[n] never falling.
 
     Raises InputError for a table that is empty, not finite, not positive or not monotone.
     """
@@ -101,7 +102,7 @@ class RowCost:
         )
         if not sound:
             raise InputError(
-                "row cost: expected ascending rows >= 1 with finite, positive, never falling milliseconds, got "
+                "row cost: expected ascending rows >= 1 with positive, never falling milliseconds, got "
                 f"rows {rows.ravel()[:8].tolist()} and ms {ms.ravel()[:8].tolist()}; measure the table again"
             )
 

@@ -23,7 +23,7 @@ from adtrie.engine.weights import WeightFormat, check_weight_format, stored_form
 from adtrie.errors import CapacityError, InputError
 
 Activations = Literal["int8", "float32"]
-MAX_SESSION_ROWS = 131_072  # prefix, prompt and trie rows of one session; memory is committed as rows are used
+MAX_SESSION_ROWS = 131_072  # prefix, prompt and trie rows; memory is committed as rows are used
 _LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
 
 
@@ -208,7 +208,7 @@ class Session:
         return np.asarray(np.asarray(parents, dtype=np.int64) + self._prefix_rows, dtype=np.int32)
 
 
-class _native_errors:  # noqa: N801 - reads as a statement
+class _native_errors:
     """Turns the native core's ValueError into ours; running out of context is a capacity."""
 
     def __enter__(self) -> None: ...

@@ -28,7 +28,7 @@ _REPEATS = 3
 
 
 def load_or_measure(engine: Engine) -> RowCost:
-    """The cached table of this machine, model and options; measured and cached when there is none that fits."""
+    """The cached table of this machine, model and options; else measured now and cached."""
     key = _key(engine)
     path = cache_folder() / "latency" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
     table = _read(path, key)
@@ -40,9 +40,10 @@ def load_or_measure(engine: Engine) -> RowCost:
 
 def measure(engine: Engine) -> RowCost:
     """Median milliseconds of a scoring forward of each of ROW_COUNTS rows, made monotone."""
-    context = min(_CONTEXT, engine.spec.max_positions - 1)
+    context = max(1, min(_CONTEXT, engine.spec.max_positions - 1))
     rows = [n for n in ROW_COUNTS if n <= max(1, engine.spec.vocab_size)]
-    session = engine.session(np.zeros(context - 1, dtype=np.int32) if context > 1 else (), max_rows=max(rows) + 1)
+    prefix = np.zeros(context - 1, dtype=np.int32)
+    session = engine.session(prefix, max_rows=max(rows) + 1)
     children = np.arange(min(_CHILDREN, engine.spec.vocab_size), dtype=np.int32)
     milliseconds = []
     for count in rows:

@@ -62,7 +62,7 @@ class ReferenceForward:
 
     def _norm(self, x: Floats, name: str) -> Floats:
         mean_square = np.mean(x * x, axis=-1, keepdims=True)
-        return x / np.sqrt(mean_square + self.spec.rms_epsilon) * self._weights(name)
+        return np.asarray(x / np.sqrt(mean_square + self.spec.rms_epsilon) * self._weights(name))
 
     def _attention(self, index: int, x: Floats, path: list[int]) -> Floats:
         spec, name = self.spec, f"layers.{index}."
@@ -82,10 +82,10 @@ class ReferenceForward:
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))
         weights /= weights.sum(axis=1, keepdims=True)
         out = self._weights(name + "o") @ np.einsum("hl,lhd->hd", weights, values).ravel()
-        return out + self._weights(name + "o.bias") if spec.output_bias else out
+        return np.asarray(out + self._weights(name + "o.bias") if spec.output_bias else out)
 
     def _rotate(self, heads: Floats, position: int) -> Floats:
-        angles = (np.float32(position) * self._frequencies).astype(self._dtype)
+        angles: Floats = (np.float32(position) * self._frequencies).astype(self._dtype)
         first, second = np.split(heads, 2, axis=-1)
         cosine, sine = np.cos(angles), np.sin(angles)
         return np.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
@@ -93,4 +93,4 @@ class ReferenceForward:
     def _mlp(self, index: int, x: Floats) -> Floats:
         name = f"layers.{index}."
         gate, up = self._weights(name + "gate") @ x, self._weights(name + "up") @ x
-        return self._weights(name + "down") @ (gate / (1 + np.exp(-gate)) * up)
+        return np.asarray(self._weights(name + "down") @ (gate / (1 + np.exp(-gate)) * up))

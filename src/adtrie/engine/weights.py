@@ -46,13 +46,13 @@ def stored_form(
 def round_to_nearest(
     matrix: NDArray[np.float32], bits: int, group: int = ACTIVATION_BLOCK
 ) -> QuantizedMatrix:
-    """Symmetric codes of matrix [N, K]: scale = max|w| / (2**(bits-1) - 1) per group, code = round(w / scale)."""
+    """Symmetric codes of [N, K]: per group scale = max|w| / (2**(bits-1) - 1), code = round(w / scale)."""
     num_rows, num_cols = matrix.shape
     half = 1 << (bits - 1)
     grouped = matrix.reshape(num_rows, num_cols // group, group)
     peaks = np.abs(grouped).max(axis=2)
     if float(peaks.max(initial=0.0)) > _FLOAT16_MAX:
-        raise FormatError(f"weights up to {float(peaks.max()):.3g} do not fit a float16 scale; load as float32")
+        raise FormatError(f"weights up to {float(peaks.max()):.3g} exceed a float16 scale; load as float32")
     scales = (peaks / (half - 1)).astype(np.float16)
     inverse = np.zeros_like(peaks)
     np.divide(1.0, scales, out=inverse, where=scales > 0, dtype=np.float32)
@@ -64,4 +64,4 @@ def round_to_nearest(
 def _check_finite(name: str, *arrays: NDArray[np.float32] | NDArray[np.float16] | None) -> None:
     for array in arrays:
         if array is not None and not bool(np.isfinite(array).all()):
-            raise FormatError(f"tensor {name!r} holds NaN or infinity; the checkpoint is damaged, fetch it again")
+            raise FormatError(f"tensor {name!r} holds NaN or infinity; the file is damaged, fetch it again")

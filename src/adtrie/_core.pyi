@@ -1,0 +1,84 @@
+"""
+adtrie native core: kernels, packed weights and the forward over a token tree
+"""
+
+from typing import Annotated, overload
+
+import numpy
+from numpy.typing import NDArray
+
+
+def isa(name: str = '') -> str:
+    """
+    Name of the kernel table chosen for `name` ('' = best). Raises ValueError if it cannot run here.
+    """
+
+class Model:
+    def __init__(self, *, num_layers: int, hidden: int, intermediate: int, num_heads: int, num_kv_heads: int, head_size: int, vocab: int, max_positions: int, rms_epsilon: float, int8_activations: bool, isa: str, num_threads: int) -> None: ...
+
+    def set_vector(self, arg0: int, arg1: str, arg2: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], /) -> None: ...
+
+    def set_float(self, arg0: int, arg1: str, arg2: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], /) -> None: ...
+
+    def set_quantized(self, layer: int, name: str, codes: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu', writable=False)], mins: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu', writable=False)] | None, bits: int, group: int) -> None: ...
+
+    def tie_head(self) -> None: ...
+
+    @property
+    def weight_bytes(self) -> int: ...
+
+    @property
+    def isa(self) -> str: ...
+
+    @property
+    def num_threads(self) -> int: ...
+
+class Session:
+    def __init__(self, model: Model, max_rows: int) -> None: ...
+
+    @property
+    def num_rows(self) -> int: ...
+
+    @property
+    def max_rows(self) -> int: ...
+
+    def truncate(self, arg: int, /) -> None: ...
+
+    def forward(self, arg0: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], arg1: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], /) -> NDArray[numpy.float32]:
+        """Hidden states float32[T, H] after the final norm of the appended rows."""
+
+    def score(self, arg0: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], arg1: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], arg2: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], arg3: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], arg4: bool, /) -> NDArray[numpy.float32]:
+        """
+        Log-probabilities float32[C] of the listed children of each appended row.
+        """
+
+    def logits(self, arg: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], /) -> NDArray[numpy.float32]:
+        """Logits float32[R, V] of hidden rows."""
+
+class Linear:
+    @overload
+    def __init__(self, arg: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], /) -> None: ...
+
+    @overload
+    def __init__(self, codes: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu', writable=False)], mins: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu', writable=False)] | None, bits: int, group: int) -> None: ...
+
+    @property
+    def num_bytes(self) -> int: ...
+
+    def codes(self) -> NDArray[numpy.uint8]: ...
+
+    def row(self, arg: int, /) -> NDArray[numpy.float32]: ...
+
+    def multiply(self, arg0: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], arg1: str, /) -> NDArray[numpy.float32]:
+        """y float32[T, padded N] by float activations."""
+
+    def multiply_int8(self, arg0: Annotated[NDArray[numpy.int8], dict(shape=(None, None), order='C', device='cpu', writable=False)], arg1: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], arg2: Annotated[NDArray[numpy.int32], dict(shape=(None, None), order='C', device='cpu', writable=False)], arg3: str, /) -> NDArray[numpy.float32]:
+        """
+        y float32[T, padded N] by 8-bit activations: codes[T, K], scales[T, K/32], sums[T, K/32].
+        """
+
+def quantize_rows(arg0: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], arg1: str, /) -> tuple:
+    """8-bit codes[T, K], scales[T, K/32] and code sums[T, K/32] of rows."""
+
+def read_bandwidth(bytes: int, num_threads: int, repeats: int) -> list[float]:
+    """Bytes per second of each sequential read of one buffer by all threads."""
