@@ -5,8 +5,9 @@ Knows no kernel and no search; what the file formats look like is the readers' b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -19,6 +20,7 @@ from adtrie.errors import FormatError, InputError, ModelError, TokenizerError
 from adtrie.models import tensor_plan
 from adtrie.models.alias import ALIASES, resolve_alias
 from adtrie.models.families import spec_from_config
+from adtrie.models.ggml_blocks import BlockType
 from adtrie.models.gguf import GgufFile
 from adtrie.models.gguf_families import rope_scaling_from_factors, spec_from_gguf
 from adtrie.models.gguf_tokenizer import tokenizer_definition
@@ -36,6 +38,9 @@ class TensorSource(Protocol):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Row-major shape by source name."""
 
+    def types(self) -> dict[str, BlockType]:
+        """How each tensor is stored, by source name."""
+
     def read(self, name: str) -> NDArray[np.float32] | QuantizedMatrix:
         """One tensor."""
 
@@ -44,6 +49,21 @@ class TensorSource(Protocol):
 
     def close(self) -> None:
         """Closes the file(s)."""
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor as the file holds it: canonical name, row-major shape, type as in F32 or Q4_1, bytes."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: str
+    num_bytes: int
+
+    @property
+    def num_values(self) -> int:
+        """Parameters in it."""
+        return math.prod(self.shape)
 
 
 class Checkpoint:
@@ -67,6 +87,16 @@ class Checkpoint:
     def names(self) -> list[str]:
         """Canonical names of all tensors."""
         return list(self._plan)
+
+    def tensors(self) -> list[StoredTensor]:
+        """What the file holds of every tensor the model uses; nothing is read."""
+        types = self._source.types()
+        stored = []
+        for name, planned in self._plan.items():
+            kind = types[planned.source]
+            num_bytes = math.prod(planned.shape) // kind.elements * kind.num_bytes
+            stored.append(StoredTensor(name, planned.shape, kind.name, num_bytes))
+        return stored
 
     def vector(self, name: str) -> NDArray[np.float32]:
         """Norm or bias `name`, float32[n]."""

@@ -257,6 +257,10 @@ class GgufFile:
         """Row-major shape by tensor name."""
         return {name: info.shape for name, info in self.tensors.items()}
 
+    def types(self) -> dict[str, BlockType]:
+        """How each tensor is stored."""
+        return {name: info.block_type for name, info in self.tensors.items()}
+
     def read(self, name: str) -> NDArray[np.float32] | QuantizedMatrix:
         """Tensor `name`: QuantizedMatrix for 2-d Q4_0, Q4_1, Q8_0, else float32 of the tensor's shape.
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from adtrie.errors import FormatError, ModelError, TokenizerError
 from adtrie.models.binary_file import BinaryFile
+from adtrie.models.ggml_blocks import BlockType
 from adtrie.models.json_text import parse_json_object
 from adtrie.models.safetensors_file import SafetensorsFile
 from adtrie.models.tokenizer import Tokenizer
@@ -122,6 +123,10 @@ class ModelFolder:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Row-major shape by tensor name, all files together."""
         return {name: shape for shard in self._shards.values() for name, shape in shard.shapes().items()}
+
+    def types(self) -> dict[str, BlockType]:
+        """How each tensor is stored, all files together."""
+        return {name: kind for shard in self._shards.values() for name, kind in shard.types().items()}
 
     def read(self, name: str) -> NDArray[np.float32]:
         """Tensor `name` as float32."""

@@ -101,6 +101,10 @@ class SafetensorsFile:
         """Row-major shape by tensor name."""
         return {name: extent.shape for name, extent in self._tensors.items()}
 
+    def types(self) -> dict[str, BlockType]:
+        """How each tensor is stored."""
+        return {name: extent.dtype for name, extent in self._tensors.items()}
+
     def read(self, name: str) -> NDArray[np.float32]:
         """Tensor `name` as float32 of its shape. Raises FormatError for NaN or infinity."""
         extent = self._tensors[name]
