@@ -35,7 +35,9 @@ def test_white_space_is_normalised() -> None:
     assert normalise_query("e\u0301") == "\u00e9"
 
 
-@pytest.mark.parametrize("query", ["", " \n\t", "x" * (MAX_QUERY_CHARS + 1), "x" * 1_000_000, "a\ud800b", 3, None])
+@pytest.mark.parametrize(
+    "query", ["", " \n\t", "x" * (MAX_QUERY_CHARS + 1), "x" * 1_000_000, "a\ud800b", 3, None]
+)
 def test_a_text_that_is_no_query_is_refused(query: str) -> None:
     with pytest.raises(InputError):
         normalise_query(query)
@@ -50,7 +52,9 @@ def test_normalising_is_idempotent_or_refuses(query: str) -> None:
     assert normalise_query(text) == text
 
 
-@pytest.mark.parametrize("text", ["", "no place", "{query} and {query}", "x" * 30_000 + "{query}", "{query}\udcff"])
+@pytest.mark.parametrize(
+    "text", ["", "no place", "{query} and {query}", "x" * 30_000 + "{query}", "{query}\udcff"]
+)
 def test_a_template_needs_one_place(text: str) -> None:
     with pytest.raises(InputError):
         PromptTemplate.parse(text)

@@ -1,6 +1,70 @@
-"""adtrie: a language model inside a bid deadline.
+"""adtrie: a language model that answers only from your catalogue, ranked and exact, in milliseconds.
 
-Data flows one way: models -> engine -> catalogue -> search -> the command line.
+Data flows one way: models -> engine -> catalogue -> search -> the facade and the command line.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adtrie.api import Hit, Hits, Model, TargetOptions, load_model
+    from adtrie.catalogue import Catalogue
+    from adtrie.errors import (
+        AdtrieError,
+        CapacityError,
+        CatalogueError,
+        FormatError,
+        InputError,
+        ModelError,
+        TokenizerError,
+    )
+    from adtrie.prompt import PromptTemplate
+
 __version__ = "0.1.0"
+
+_PLACES = {
+    "adtrie.api": ("Hit", "Hits", "Model", "TargetOptions", "load_model"),
+    "adtrie.catalogue": ("Catalogue",),
+    "adtrie.prompt": ("PromptTemplate",),
+    "adtrie.errors": (
+        "AdtrieError",
+        "CapacityError",
+        "CatalogueError",
+        "FormatError",
+        "InputError",
+        "ModelError",
+        "TokenizerError",
+    ),
+}
+__all__ = [
+    "AdtrieError",
+    "CapacityError",
+    "Catalogue",
+    "CatalogueError",
+    "FormatError",
+    "Hit",
+    "Hits",
+    "InputError",
+    "Model",
+    "ModelError",
+    "PromptTemplate",
+    "TargetOptions",
+    "TokenizerError",
+    "__version__",
+    "load_model",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Public names on first use, so that `adtrie --help` need not load numpy, tokenizers and the native core."""
+    for place, names in _PLACES.items():
+        if name in names:
+            from importlib import import_module
+
+            return getattr(import_module(place), name)
+    raise AttributeError(f"module 'adtrie' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

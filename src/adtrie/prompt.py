@@ -1,11 +1,10 @@
 """The text around a query: what stands before it (shared, so its cache is computed once) and after it.
 
-Knows the rules a query must keep and how a template is written; knows no model, catalogue or search.
+Knows the rules a query must keep and how a template is written; knows no model and no search.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.errors import InputError
+from adtrie.catalogue.normalise import normalise
+from adtrie.errors import CatalogueError, InputError
 
 PLACEHOLDER = "{query}"
 MAX_QUERY_CHARS = 2_000
@@ -43,7 +43,7 @@ class PromptTemplate:
 
     @classmethod
     def parse(cls, text: str) -> PromptTemplate:
-        """Template of a command-line value: the text itself (`\\n` and `\\t` are escapes) or `@FILE`, literal.
+        """Template of an option's value: the text itself (`\\n` and `\\t` are escapes) or `@FILE`, literal.
 
         Raises InputError unless exactly one `{query}` stands in it.
         """
@@ -78,7 +78,7 @@ class PromptTemplate:
         return tokenizer.encode_template(self._shared)
 
     def query_tokens(self, query: str, tokenizer: TemplateTokenizer) -> NDArray[np.int32]:
-        """Tokens int32[T] that follow the prefix for a query already normalised; the query stays plain text."""
+        """Tokens int32[T] that follow the prefix for a normalised query, which stays plain text."""
         lead = self.before[len(self._shared) :]
         after = tokenizer.encode_template(self.after) if self.after else np.zeros(0, np.int32)
         if tokenizer.add_bos:
@@ -91,10 +91,10 @@ class PromptTemplate:
 
 
 def normalise_query(query: str) -> str:
-    """Query in NFC (as catalogue entries are), every run of white space one space, none at the ends.
+    """Query by the rule of catalogue entries: NFC, white space collapsed, invisible characters removed.
 
-    Raises InputError for an empty query, one above MAX_QUERY_CHARS characters as given, or one that is not
-    valid Unicode text (lone surrogates). The length is checked first: tokenizing 1 MB takes a second.
+    Raises InputError for a query that is empty, above MAX_QUERY_CHARS characters as given, or holds lone
+    surrogates or control characters. The length is checked first: tokenizing 1 MB takes a second.
     """
     if not isinstance(query, str):
         raise InputError(f"query: expected a str, got {type(query).__name__}")
@@ -103,11 +103,10 @@ def normalise_query(query: str) -> str:
             f"query: {len(query)} characters, at most {MAX_QUERY_CHARS} are allowed; shorten it "
             f"(it begins {query[:40]!r})"
         )
-    _refuse_surrogates(query, "query")
-    text = " ".join(unicodedata.normalize("NFC", query).split())
-    if not text:
-        raise InputError("query: is empty; give at least one character that is not white space")
-    return text
+    try:
+        return normalise(query)
+    except CatalogueError as error:
+        raise InputError(f"query: {error}; give readable Unicode text") from None
 
 
 def _refuse_surrogates(text: str, name: str) -> None:
@@ -129,11 +128,15 @@ def _read_template(path: Path) -> str:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(f"--prompt-template: cannot read {str(path)!r}: {reason}") from None
     if len(data) > limit:
-        raise InputError(f"--prompt-template: {path} is above {limit} bytes; use fewer examples in the template")
+        raise InputError(
+            f"--prompt-template: {path} is above {limit} bytes; use fewer examples in the template"
+        )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"--prompt-template: {path} is not UTF-8 at byte {error.start}; re-save it as UTF-8") from None
+        raise InputError(
+            f"--prompt-template: {path} is not UTF-8 at byte {error.start}; re-save it as UTF-8"
+        ) from None
 
 
 # Rows of the train split of pricerunner, one per category (never of a dev or test split; a test checks it).
@@ -142,10 +145,14 @@ _EXAMPLES = (
     ("bosch kir41vs30g fully integrated larder fridge 1 22m a", "Bosch KIR41VS30G Integrated"),
     ("huawei y6 2017 sim free smartphone grey", "Huawei Y6 2017 Dual SIM"),
     ("intel core intel core i5 8400 processor 9m cache up to 4.00 ghz", "Intel Core i5-8400 2.8GHz Box"),
-    ("zanussi zwf81441w freestanding washing machine 8kg load a energy rating 1400rpm spin white", "Zanussi ZWF81441W"),
+    (
+        "zanussi zwf81441w freestanding washing machine 8kg load a energy rating 1400rpm spin white",
+        "Zanussi ZWF81441W",
+    ),
     ("bravia kd55xf8505 55 inch 4k ultra hd hdr smart led android tv", "Sony Bravia KD-55XF8505"),
 )
 DEFAULT_TEMPLATE = PromptTemplate(
-    before="".join(f"Listing: {listing}\nProduct name: {name}\n" for listing, name in _EXAMPLES) + "Listing: ",
+    before="".join(f"Listing: {listing}\nProduct name: {name}\n" for listing, name in _EXAMPLES)
+    + "Listing: ",
     after="\nProduct name:",
 )

@@ -22,6 +22,7 @@ app = typer.Typer(
     name="adtrie",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain text wraps to any width and reads well in a log
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EPILOG,
 )

@@ -72,7 +72,8 @@ def examine_model(source: str, verify: bool) -> dict[str, object]:
         tensors = checkpoint.tensors()
         if verify:
             for tensor in tensors:
-                checkpoint.read(tensor.name)
+                read = checkpoint.vector if len(tensor.shape) == 1 else checkpoint.matrix
+                read(tensor.name)
         return {
             "kind": "model",
             "source": source,

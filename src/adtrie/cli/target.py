@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adtrie.cli import queries
-from adtrie.cli.options import (JsonOption, ModeChoice, ModelOption, ScoreChoice, ThreadsOption, WeightsChoice, WeightsOption)
+from adtrie.cli.options import (
+    JsonOption,
+    ModeChoice,
+    ModelOption,
+    ScoreChoice,
+    ThreadsOption,
+    WeightsChoice,
+    WeightsOption,
+)
 from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, note, warn
 from adtrie.errors import CapacityError, InputError
 
