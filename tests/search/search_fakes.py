@@ -28,7 +28,7 @@ def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 class HashScorer:
     """Child log-probabilities float32 from the hash of the token path.
 
-    sigma: peakedness (standard deviation of the logits); leak: share of mass outside the listed children (raw);
+    sigma: peakedness (standard deviation of the logits); leak: mean nats of the mass outside the listed children (raw);
     step: scores are rounded down to multiples of it (ties); renormalised: log-softmax over the listed children.
     """
 
@@ -76,7 +76,8 @@ class HashScorer:
                 part = logits[begin:end] - logits[begin:end].max()
                 out[begin:end] = part - np.log(np.exp(part).sum())
         if not self.renormalised:
-            out += np.float32(np.log1p(-self.leak))
+            lost = (mix(paths + np.uint64(9)) >> np.uint64(11)) * 2.0**-53
+            out += np.repeat(self.leak * np.log1p(-lost), count).astype(np.float32)
         if self.step:
             out = np.floor(out / np.float32(self.step)) * np.float32(self.step)
             if self.renormalised:
@@ -147,7 +148,7 @@ def scorers(draw: st.DrawFn) -> HashScorer:
     return HashScorer(
         seed=draw(st.integers(0, 2**32)),
         sigma=draw(st.sampled_from([0.0, 0.5, 3.0, 8.0])),
-        leak=draw(st.sampled_from([0.0, 0.1, 0.9])),
+        leak=draw(st.sampled_from([0.0, 0.1, 2.0])),
         step=draw(st.sampled_from([0.0, 0.0, 1.0])),
         renormalised=draw(st.booleans()),
     )

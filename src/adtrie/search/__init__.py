@@ -1,8 +1,9 @@
 """Searches over a catalogue: `stepwise` (the definition), `verify` (same answer, fewer forwards), `exact`."""
 
+from adtrie.config import RowCost
 from adtrie.search.enumerate import enumerate_all
 from adtrie.search.exact import exact
-from adtrie.search.scorer import MAX_FORWARD_ROWS, MAX_K, MAX_ROWS, MAX_WIDTH, RowCost, Scorer, SearchResult
+from adtrie.search.scorer import MAX_FORWARD_ROWS, MAX_K, MAX_ROWS, MAX_WIDTH, Scorer, SearchResult
 from adtrie.search.stepwise import stepwise
 from adtrie.search.verify import verify
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from adtrie.config import RowCost
 from adtrie.errors import InputError
 from adtrie.search.frontier import ROOT, Frontier, Nodes
 from adtrie.search.rank import best, certified_gap
-from adtrie.search.scorer import MAX_K, MAX_ROWS, RowCost, Scorer, SearchResult, check_count, check_prompt
+from adtrie.search.scorer import MAX_K, MAX_ROWS, Scorer, SearchResult, check_count, check_prompt
 from adtrie.search.speculate import useful_rows
 
 if TYPE_CHECKING:

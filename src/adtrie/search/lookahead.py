@@ -12,23 +12,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.config import RowCost
 from adtrie.search.frontier import ROOT, Frontier, Nodes
-from adtrie.search.scorer import RowCost
 
 if TYPE_CHECKING:
     from adtrie.catalogue.trie import Trie
 
-KEPT = 0.7  # guessed chance that a beam fed ahead is still there when its rows are wanted
-
 
 @dataclass(frozen=True, eq=False)
 class _Prospect:
-    """What is below m needed nodes, cheapest subtree first; steps are forwards of `stepwise` after this one."""
+    """What is below m needed nodes, cheapest subtree first. Option i feeds the first i subtrees whole now."""
 
     order: NDArray[np.int64]  # positions among the needed nodes
-    rows: NDArray[np.int64]  # int64[m+1]: rows of the first i subtrees together
-    next_level: NDArray[np.int64]  # int64[m+1]: rows one level below all but the first i
-    steps_ms: NDArray[np.float64]  # [m+1, steps]: predicted price of each later step when the first i are fed
+    rows: NDArray[np.int64]  # int64[m+1]: rows of option i
+    next_level: NDArray[np.int64]  # int64[m+1]: rows one level below the nodes that option i leaves
+    steps_ms: NDArray[np.float64]  # [m+1, steps]: predicted price of each later step for what option i leaves
 
 
 class Lookahead:
@@ -37,103 +35,97 @@ class Lookahead:
     def __init__(self, nodes: Frontier, trie: Trie, cost: RowCost, max_rows: int) -> None:
         self.nodes, self.trie, self.cost, self.max_rows = nodes, trie, cost, max_rows
 
-    def feed(self, needed: Nodes, num_live: int, num_slots: int) -> None:
+    def feed(self, needed: Nodes, heirs: float) -> None:
         """One forward for the `needed` open nodes of one depth (best first), or for as many as fit.
 
-        num_live of the beam's num_slots unfinished places are taken, the needed nodes among them.
+        heirs: how many places of the beam are free for what is below each live node, on average.
         """
         nodes = self.nodes
         nodes.list_children(nodes.unlisted(needed))
-        forced = nodes.unfed_above(needed)
-        if forced.size >= self.max_rows:
-            depths = nodes.depth[forced[: self.max_rows]]
-            nodes.feed([forced[: self.max_rows][depths == depth] for depth in np.unique(depths)])
-            return
-        prompt_rows = nodes.prompt_size if nodes.row[ROOT] < 0 else 0
-        base = prompt_rows - 1 if prompt_rows else forced.size
-        room = self.max_rows - (0 if prompt_rows else needed.size + forced.size)
-        if room <= 0:
+        forced = nodes.unfed_above(needed)[: self.max_rows]
+        if nodes.row[ROOT] < 0:  # the root's row is the prompt's last
+            self._feed_ahead(needed, nodes.prompt_size, self.max_rows, heirs)
+        elif forced.size == self.max_rows:
+            depth = nodes.depth[forced]
+            nodes.feed([forced[depth == d] for d in np.unique(depth)])
+        elif forced.size + needed.size >= self.max_rows:
             nodes.feed([needed[: self.max_rows - forced.size]])
-            return
-        prospect = self._prospect(needed, num_live, num_slots)
-        num_whole, num_levels = self._cheapest(prospect, base + needed.size, room)
-        whole = prospect.order[:num_whole]
-        nodes.feed(self._levels(needed, whole, num_levels, room, prospect, base))
+        else:
+            must = forced.size + needed.size
+            self._feed_ahead(needed, must, self.max_rows - must, heirs)
 
-    def _prospect(self, needed: Nodes, num_live: int, num_slots: int) -> _Prospect:
+    def _feed_ahead(self, needed: Nodes, must: int, room: int, heirs: float) -> None:
+        """One forward of the `must` rows that `needed` takes and up to `room` rows below it."""
+        prospect = self._prospect(needed, heirs)
+        options = prospect.rows + np.array([[0], [1]]) * prospect.next_level  # alone | with the next level
+        later = prospect.steps_ms.sum(axis=1)
+        price = self.cost.ms_of(must + options) + np.stack((later, later - prospect.steps_ms[:, 0]))
+        price[options > room] = np.inf
+        num_whole = int(np.argmin(price)) % later.size
+        whole = np.zeros(needed.size, np.bool_)
+        whole[prospect.order[:num_whole]] = True
+        levels = self._whole_levels(needed[whole], room)
+        room -= sum(level.size for level in levels)
+        must += int(prospect.rows[num_whole])
+        for depth, more in enumerate(self._next_levels(needed[~whole], must, room, prospect.steps_ms[num_whole])):
+            levels[depth:] = [np.concatenate((*levels[depth : depth + 1], more)), *levels[depth + 1 :]]
+        self.nodes.feed([needed, *levels])
+
+    def _prospect(self, needed: Nodes, heirs: float) -> _Prospect:
         """Sizes of what is below `needed`, and what later steps cost for each number of subtrees fed now."""
         nodes = self.nodes
         lo, hi, depth = nodes.lo[needed], nodes.hi[needed], nodes.depth[needed]
         size, rows = hi - lo, self.trie.num_rows(lo, hi, depth)
         steps = np.maximum(self.trie.remaining(lo, hi, depth).mean - 1.0, 0.0)
-        if nodes.renormalised:  # a single entry needs no more rows
-            rows, steps = np.where(size == 1, 0, rows), np.where(size == 1, 0.0, steps)
-        order = np.argsort(rows * (1.0 + np.arange(needed.size) / needed.size), kind="stable")
-        inner = ~nodes.leaf[nodes.children(needed)]
-        next_level = np.bincount(
-            np.repeat(np.arange(needed.size), nodes.count[needed])[inner], minlength=needed.size
-        )
-        heirs = np.minimum(size, max(num_slots / num_live, 1.0))
-        later = heirs[order, None] * (np.ceil(steps[order, None]) > np.arange(int(np.ceil(steps.max()))))
-        left = np.vstack((np.cumsum(later[::-1], axis=0)[::-1], np.zeros(later.shape[1])))
-        wanted = left + (1.0 - KEPT) * (left[0] - left) * (left > 0)
+        if nodes.renormalised:  # forced ends take no row; about two rows per entry lead to where entries part
+            rows, steps = np.minimum(rows, 2 * (size - 1)), np.where(size == 1, 0.0, steps)
+        rank = np.arange(needed.size) / needed.size  # the last of a beam are the first to be dropped
+        order = np.argsort(rows * (1.0 + rank), kind="stable")
+        owner = np.repeat(np.arange(needed.size), nodes.count[needed])
+        next_level = np.bincount(owner[self._needs_row(nodes.children(needed))], minlength=needed.size)
+        num_steps = max(int(np.ceil(steps.max())), 1)
+        taking = np.minimum(size, heirs)[order, None] * (steps[order, None] > np.arange(num_steps))
         return _Prospect(
             order,
             np.concatenate((np.zeros(1, np.int64), np.cumsum(rows[order]))),
-            np.concatenate((np.cumsum(next_level[order][::-1])[::-1], np.zeros(1, np.int64))),
-            self.cost.ms_of(wanted),
+            _sums_from(next_level[order]),
+            self.cost.ms_of(_sums_from(taking)),
         )
 
-    def _cheapest(self, prospect: _Prospect, now: int, room: int) -> tuple[int, int]:
-        """How many subtrees to feed whole, and whether (0 or 1) to feed one level below the other nodes."""
-        options = prospect.rows + np.array([[0], [1]]) * prospect.next_level
-        later = prospect.steps_ms.sum(axis=1)
-        saved = np.vstack((np.zeros(later.size), prospect.steps_ms[:, :1].sum(axis=1)))
-        total = self.cost.ms_of(now + options) + later - saved
-        total[options > room] = np.inf
-        level, whole = divmod(int(np.argmin(total)), later.size)
-        return whole, level
+    def _whole_levels(self, ids: Nodes, room: int) -> list[Nodes]:
+        """All nodes below `ids` that may need a row, level by level, while they fit `room` rows."""
+        levels: list[Nodes] = []
+        while (ids := self._inner_below(ids)).size and ids.size <= room:
+            levels.append(ids)
+            room -= ids.size
+        return levels
 
-    def _levels(
-        self,
-        needed: Nodes,
-        whole: NDArray[np.int64],
-        num_levels: int,
-        room: int,
-        prospect: _Prospect,
-        base: int,
-    ) -> list[Nodes]:
-        """`needed` and below: everything under those at `whole`, some levels under the others."""
-        nodes, levels = self.nodes, [needed]
-        inside = np.zeros(needed.size, np.bool_)
-        inside[whole] = True
-        full, part = needed[inside], needed[~inside]
-        room -= int(prospect.rows[whole.size])
-        steps_ms = prospect.steps_ms[whole.size]
-        price = base + needed.size + int(prospect.rows[whole.size])
-        while full.size or part.size:
-            full = self._inner_below(full)
-            depth = len(levels)
-            if part.size and (depth <= num_levels or depth <= steps_ms.size):
-                part = self._inner_below(part)
-                worth = depth <= num_levels or (
-                    self.cost.ms(price + part.size) - self.cost.ms(price) < steps_ms[depth - 1]
-                )
-                if part.size > room or not worth:
-                    part = part[:0]
-                room, price = room - part.size, price + part.size
-            else:
-                part = part[:0]
-            if full.size or part.size:
-                levels.append(np.concatenate((full, part)))
+    def _next_levels(self, ids: Nodes, must: int, room: int, steps_ms: NDArray[np.float64]) -> list[Nodes]:
+        """Levels below `ids`, each while it fits and costs less than the step that it saves."""
+        levels: list[Nodes] = []
+        for saved in steps_ms:
+            ids = self._inner_below(ids)
+            added = self.cost.ms(must + ids.size) - self.cost.ms(must)
+            if ids.size == 0 or ids.size > room or added >= saved:
+                break
+            levels.append(ids)
+            must, room = must + ids.size, room - ids.size
         return levels
 
     def _inner_below(self, ids: Nodes) -> Nodes:
         """The children of `ids` that may need a row."""
+        self.nodes.list_children(self.nodes.unlisted(ids))
+        below = self.nodes.children(ids)
+        return below[self._needs_row(below)]
+
+    def _needs_row(self, ids: Nodes) -> NDArray[np.bool_]:
+        """Which of `ids` have children whose scores a forward must give, bool[n]."""
         nodes = self.nodes
-        nodes.list_children(nodes.unlisted(ids))
-        below = nodes.children(ids)
-        needs_row = ~nodes.leaf[below]
-        if nodes.renormalised:
-            needs_row &= nodes.hi[below] - nodes.lo[below] > 1
-        return below[needs_row]
+        inner = ~nodes.leaf[ids]
+        return np.asarray(inner & (nodes.hi[ids] - nodes.lo[ids] > 1) if nodes.renormalised else inner)
+
+
+def _sums_from(values: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.float64]:
+    """[m+1, ...]: the sum of values[i:] along the first axis, 0 for i = m."""
+    sums = np.cumsum(values[::-1], axis=0)[::-1]
+    return np.asarray(np.concatenate((sums, np.zeros_like(sums[:1]))))

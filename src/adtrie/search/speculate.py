@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from adtrie.search.frontier import Frontier, Nodes
 
 LEAST_CHANCE = 0.02  # a row of less use is not worth its place in the request's row budget
-KEPT_PER_TOKEN = 0.7  # guessed chance that the one child of a useful node is useful too
+KEPT_PER_TOKEN = 0.8  # guessed chance that the one child of a useful node is useful too
 
 
 def useful_rows(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adtrie.config import RowCost
 from adtrie.search.frontier import ROOT, Frontier, Nodes
 from adtrie.search.lookahead import Lookahead
 from adtrie.search.rank import best, certified_gap
@@ -17,7 +18,6 @@ from adtrie.search.scorer import (
     MAX_FORWARD_ROWS,
     MAX_K,
     MAX_WIDTH,
-    RowCost,
     Scorer,
     SearchResult,
     check_count,
@@ -47,11 +47,11 @@ def verify(
     nodes = Frontier(scorer, trie, check_prompt(prompt))
     lookahead = Lookahead(nodes, trie, cost, max_rows)
     beams, dropped = np.array([ROOT]), -np.inf
-    lookahead.feed(beams, 1, width)
+    lookahead.feed(beams, width)
     while (live := beams[~nodes.leaf[beams]]).size:
         nodes.reveal(live)
         if (needed := live[nodes.is_open(live)]).size:
-            lookahead.feed(needed, live.size, width - beams.size + live.size)
+            lookahead.feed(needed, 1.0 + (width - beams.size) / live.size)
             continue
         pool = np.concatenate((beams[nodes.leaf[beams]], nodes.children(live)))
         kept = best(nodes.score[pool], nodes.lo[pool], width)
