@@ -5,6 +5,7 @@ Knows no kernel and no search; what the file formats look like is the readers' b
 
 from __future__ import annotations
 
+import os
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -139,14 +140,14 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     path = Path(source)
     if isinstance(source, str) and source in ALIASES:
         return _open_gguf(resolve_alias(source), name)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, never raises for odd names
         return _open_folder(path, name)
     if path.suffix.lower() in _FOREIGN_SUFFIXES:
         raise ModelError(
             f"{path}: expected a .gguf file or a Hugging Face folder with config.json and model.safetensors, "
             f"got a {path.suffix} file; give the folder that holds it"
         )
-    if path.exists() or path.suffix.lower() == ".gguf" or len(path.parts) > 1:
+    if os.path.exists(path) or path.suffix.lower() == ".gguf" or len(path.parts) > 1:
         return _open_gguf(path, name)
     return _open_gguf(resolve_alias(name), name)
 

@@ -46,8 +46,8 @@ def spec_from_gguf(
         head_size=_head_size(fields, hidden_size, num_heads),
         vocab_size=_vocab_size(shapes, where),
         max_positions=_max_positions(fields),
-        rope_base=fields.number("rope.freq_base", 1.0, 1e12, 10000.0),
-        rms_epsilon=fields.number("attention.layer_norm_rms_epsilon", 1e-12, 0.1),
+        rope_base=_decimal(fields.number("rope.freq_base", 1.0, 1e12, 10000.0)),
+        rms_epsilon=_decimal(fields.number("attention.layer_norm_rms_epsilon", 1e-12, 0.1)),
         tied_head="output.weight" not in shapes,
         qkv_bias="blk.0.attn_q.bias" in shapes,
         output_bias="blk.0.attn_output.bias" in shapes,
@@ -82,6 +82,11 @@ def _llama3_factors(scaling: RopeScaling, spec: ModelSpec) -> NDArray[np.float64
     blend = np.clip(blend, 0.0, 1.0)
     factors: NDArray[np.float64] = 1.0 / ((1.0 - blend) / scaling.factor + blend)
     return factors
+
+
+def _decimal(value: float) -> float:
+    """The shortest decimal that rounds to the same float32: 1e-5 and not 9.99999974e-06."""
+    return float(str(np.float32(value)))
 
 
 def _head_size(fields: Fields, hidden_size: int, num_heads: int) -> int:
