@@ -1,0 +1,1 @@
+"""Timings and comparisons, one command each: `python -m benchmarks.NAME` from the root of the repository."""

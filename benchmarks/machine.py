@@ -1,0 +1,78 @@
+"""What every result says of itself (machine, versions, commit, foreign load) and where it is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+_PACKAGES = ("adtrie", "numpy", "tokenizers")
+
+
+def describe() -> dict[str, Any]:
+    """Processor, cores, memory, versions and commit, as JSON-ready values."""
+    return {
+        "processor": _cpu_field("model name") or platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "l3_cache": _cpu_field("cache size"),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in _PACKAGES},
+        "commit": _commit(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+class ForeignLoad:
+    """Share of the machine's processor time that others took, measured between two readings of /proc/stat."""
+
+    def __init__(self) -> None:
+        self._start = _busy_seconds()
+
+    def share(self) -> float:
+        """Foreign busy share since the start, 0 to 1; above 0.05 a result is not to be trusted."""
+        busy, own, total = (now - before for now, before in zip(_busy_seconds(), self._start, strict=True))
+        return max(0.0, busy - own) / max(total, 1e-9)
+
+
+def write(name: str, result: dict[str, Any]) -> Path:
+    """Writes benchmarks/results/NAME.json with the machine's description in front; returns its path."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"machine": describe(), **result}, indent=1) + "\n")
+    return path
+
+
+def _busy_seconds() -> tuple[float, float, float]:
+    """(busy of all processes, own with ended children, all) in processor seconds."""
+    fields = [int(x) for x in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    ticks = os.sysconf("SC_CLK_TCK")
+    idle = fields[3] + fields[4]
+    own = os.times()
+    return (
+        (sum(fields) - idle) / ticks,
+        own.user + own.system + own.children_user + own.children_system,
+        sum(fields) / ticks,
+    )
+
+
+def _cpu_field(name: str) -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith(name):
+            return line.split(":", 1)[1].strip()
+    return ""
+
+
+def _commit() -> str:
+    run = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT, capture_output=True, text=True
+    )
+    return run.stdout.strip() or "unknown"
