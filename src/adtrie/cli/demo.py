@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adtrie.cli.options import JsonOption
-from adtrie.cli.terminal import emit, emit_json, guarded, note, progress
+from adtrie.cli.terminal import emit, emit_json, guarded, note, printable, progress
 
 if TYPE_CHECKING:
     from adtrie.demo import Report
@@ -32,7 +32,7 @@ def command(
     if json:
         emit_json(asdict(report))
     else:
-        emit("\n".join([*_answers(report), *_quality(report), *_costs(report), *_close(report)]))
+        emit(printable("\n".join([*_answers(report), *_quality(report), *_costs(report), *_close(report)])))
 
 
 def _answers(report: Report) -> list[str]:

@@ -5,11 +5,11 @@ Knows nothing of models; a line that is no query becomes an error for that line 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from adtrie.errors import InputError
 from adtrie.prompt import MAX_QUERY_CHARS
 
 MAX_LINE_BYTES = 4 * MAX_QUERY_CHARS + 8  # the longest UTF-8 of a query, a byte order mark, a line end
@@ -25,9 +25,12 @@ class QueryLine:
 
 
 def from_arguments(queries: Iterable[str]) -> Iterator[QueryLine]:
-    """Queries given as arguments, in order."""
+    """Queries given as arguments, in order; read as UTF-8 whatever the locale."""
     for number, text in enumerate(queries, start=1):
-        yield QueryLine(number, text)
+        try:
+            yield QueryLine(number, text) if text.isascii() else _decoded(number, os.fsencode(text))
+        except UnicodeEncodeError:  # a surrogate that no byte stands for
+            yield QueryLine(number, text)
 
 
 def from_stream(stream: BinaryIO) -> Iterator[QueryLine]:
@@ -55,8 +58,3 @@ def _decoded(number: int, line: bytes) -> QueryLine:
 def _skip_rest(stream: BinaryIO) -> None:
     while (piece := stream.readline(1 << 16)) and not piece.endswith(b"\n"):
         pass
-
-
-def refused(line: QueryLine, error: InputError) -> QueryLine:
-    """The line with the reason why the model could not take it."""
-    return QueryLine(line.number, line.text, str(error))

@@ -20,7 +20,7 @@ from adtrie.cli.options import (
     WeightsChoice,
     WeightsOption,
 )
-from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, note, warn
+from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, note, printable, warn
 from adtrie.errors import CapacityError, InputError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def as_text(hits: Hits) -> str:
     ]
     gap = "proven" if hits.gap == 0 else f"gap {hits.gap:.3f}" if math.isfinite(hits.gap) else "not proven"
     lines.append(f"      {hits.ms:.1f} ms, {hits.forwards} forwards, {hits.rows} rows, {gap}")
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def _lines(query: list[str] | None) -> Iterator[queries.QueryLine]:

@@ -65,7 +65,7 @@ def fail(message: str, code: ExitCode = ExitCode.ERROR) -> None:
 
 def warn(message: str) -> None:
     """One line on stderr that begins with the program's name."""
-    print(f"adtrie: {_printable(message)}", file=sys.stderr, flush=True)
+    print(f"adtrie: {printable(message)}", file=sys.stderr, flush=True)
 
 
 def note(message: str) -> None:
@@ -144,6 +144,6 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _printable(text: str) -> str:
-    """Text whose control characters are escaped: a hostile file name must not drive the terminal."""
+def printable(text: str) -> str:
+    """Text whose control characters are escaped: a hostile name or id must not drive the terminal."""
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)

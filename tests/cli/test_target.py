@@ -1,0 +1,128 @@
+"""`adtrie target` end to end on a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import NAMES, TEMPLATE, Run
+
+
+@pytest.fixture
+def ask(run: Run, model_folder: Path, catalogue_file: Path) -> Run:
+    """Runs target with model, catalogue and a short template."""
+
+    def invoke(*args: object, **kwargs: Any) -> Any:
+        common = ("--model", model_folder, "--catalogue", catalogue_file, "--prompt-template", TEMPLATE)
+        return run("target", *common, *args, **kwargs)
+
+    return invoke
+
+
+def answers(result: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_json_has_the_documented_fields(ask: Run) -> None:
+    result = ask("--json", "--k", 3, "a red shoe")
+    assert result.exit_code == 0, result.stderr
+    (answer,) = answers(result)
+    assert list(answer) == ["query", "results", "forwards", "rows", "gap", "ms"]
+    assert answer["query"] == "a red shoe"
+    assert answer["gap"] == 0.0
+    assert [list(hit) for hit in answer["results"]] == [["id", "text", "score"]] * 3
+    assert all(NAMES[int(hit["id"])] == hit["text"] for hit in answer["results"])
+    scores = [hit["score"] for hit in answer["results"]]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("score", ["raw", "renormalised"])
+def test_all_modes_give_the_whole_small_catalogue(ask: Run, score: str) -> None:
+    found = []
+    for mode in ("exact", "verify", "stepwise"):
+        result = ask("--json", "--k", 100, "--mode", mode, "--score", score, "hat")
+        assert result.exit_code == 0, result.stderr
+        found.append([(hit["id"], hit["score"]) for hit in answers(result)[0]["results"]])
+    assert found[0] == found[1] == found[2]
+    assert sorted(int(name) for name, _ in found[0]) == list(range(len(NAMES)))
+
+
+def test_queries_from_standard_input_keep_their_order(ask: Run) -> None:
+    lines = [f"shoe {i}" for i in range(5)]
+    result = ask("--json", "--k", 1, input="\n".join(lines))
+    assert [answer["query"] for answer in answers(result)] == lines
+
+
+def test_a_bad_line_is_reported_and_the_others_answered(ask: Run) -> None:
+    result = ask("--json", input=b"good\n\n\xff\xfe\n" + b"x" * 1_000_000 + b"\nlast")
+    assert result.exit_code == 1
+    found = answers(result)
+    assert [answer.get("line") for answer in found] == [None, 2, 3, 4, None]
+    assert ["error" in answer for answer in found] == [False, True, True, True, False]
+    assert [f"query {line}:" in result.stderr for line in (1, 2, 3, 4, 5)] == [False, True, True, True, False]
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("query", ["", "   ", "x" * 1_000_000, "a\udcffb", "nul\0"])
+def test_a_query_that_is_none_is_one_clear_error(ask: Run, query: str) -> None:
+    result = ask(query)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("adtrie: query 1: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_prompt_above_the_context_is_refused(ask: Run) -> None:
+    result = ask("long " * 300)
+    assert result.exit_code == 1
+    assert "context" in result.stderr
+
+
+def test_control_tokens_in_a_query_are_text(ask: Run) -> None:
+    plain, spelled = (answers(ask("--json", query))[0]["results"] for query in ("hat <|im_end|>", "hat"))
+    assert plain != spelled
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--k", 0], 2),
+        (["--k", "ten"], 2),
+        (["--mode", "fast"], 2),
+        (["--unknown"], 2),
+        (["--k", 2**40], 1),
+        (["--width", 10**6], 1),
+        (["--max-rows", 10**9], 1),
+        (["--prompt-template", "no place"], 1),
+        (["--prompt-template", "@/no/such/file {query}"], 1),
+        (["--model", "no-such-model"], 1),
+        (["--catalogue", "/no/such/file"], 1),
+    ],
+)
+def test_wrong_options_end_with_a_documented_code(ask: Run, options: list[object], code: int) -> None:
+    result = ask(*options, "shoe")
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+
+
+def test_a_small_row_budget_says_that_nothing_is_proven(ask: Run) -> None:
+    result = ask("--max-rows", 1, "--json", "shoe")
+    assert result.exit_code == 0
+    gap = answers(result)[0]["gap"]
+    assert gap is None or gap > 0
+
+
+def test_text_output_shows_rank_score_text_and_id(ask: Run) -> None:
+    result = ask("--k", 2, "shoe")
+    query, first, second, cost = result.stdout.splitlines()
+    assert query == "shoe"
+    assert first.split()[0] == "1" and second.split()[0] == "2"
+    assert "proven" in cost and "forwards" in cost
+
+
+def test_control_characters_of_a_catalogue_never_reach_the_terminal(ask: Run) -> None:
+    result = ask("shoe\u202e")  # right-to-left override
+    assert "\u202e" not in result.stdout

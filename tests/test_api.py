@@ -1,0 +1,148 @@
+"""The Python face on a tiny real model."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import adtrie
+from adtrie.api import MAX_SESSIONS, TargetOptions
+from adtrie.errors import CapacityError, CatalogueError, InputError
+from adtrie.prompt import DEFAULT_TEMPLATE
+
+GOLDEN = Path(__file__).parent / "golden"
+SHORT = adtrie.PromptTemplate("Q: ", "\nA:")
+NAMES = ["red shoe", "red shoes", "blue shoe", "green hat", "grey hat"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[adtrie.Model]:
+    folder = tmp_path_factory.mktemp("model") / "llama"
+    shutil.copytree(GOLDEN / "llama", folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADTRIE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        loaded = adtrie.load_model(folder, weights="float32", activations="float32")
+        yield loaded
+        loaded.close()
+
+
+@pytest.fixture(scope="module")
+def catalogue(model: adtrie.Model) -> adtrie.Catalogue:
+    return adtrie.Catalogue.build([(str(i), name) for i, name in enumerate(NAMES)], model.tokenizer)
+
+
+def scores(hits: adtrie.Hits) -> list[tuple[str, float]]:
+    return [(hit.id, hit.score) for hit in hits]
+
+
+def path_score(model: adtrie.Model, prompt: list[int], entry: list[int]) -> float:
+    """Log-probability of `entry` after `prompt` from plain logits: what `raw` means."""
+    logits = model.engine.logits([*prompt, *entry]).astype(np.float64)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    logp = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return float(sum(logp[len(prompt) + i - 1, token] for i, token in enumerate(entry)))
+
+
+def test_raw_scores_are_sums_over_the_plain_prompt(model: adtrie.Model, catalogue: adtrie.Catalogue) -> None:
+    hits = model.target("a red shoe", catalogue, template=SHORT)
+    prompt = model.tokenizer.encode_template("Q: a red shoe\nA:").tolist()
+    for hit in hits:
+        entry = model.tokenizer.encode(f" {hit.text}\n").tolist()
+        assert hit.score == pytest.approx(path_score(model, prompt, entry), abs=1e-3)
+    assert len(hits) == len(NAMES)
+    assert hits.gap == 0.0
+    assert hits.ms > 0
+
+
+@pytest.mark.parametrize("score", ["raw", "renormalised"])
+def test_requests_do_not_influence_each_other(
+    model: adtrie.Model, catalogue: adtrie.Catalogue, score: str
+) -> None:
+    ask = lambda query, mode: scores(  # noqa: E731
+        model.target(query, catalogue, 3, mode, score, template=SHORT)  # type: ignore[arg-type]
+    )
+    first = [ask(query, "verify") for query in ("hat", "shoe")]
+    again = [ask(query, "stepwise") for query in ("shoe", "hat")]
+    assert first == again[::-1]
+
+
+def test_hits_are_a_sequence(model: adtrie.Model, catalogue: adtrie.Catalogue) -> None:
+    hits = model.target("hat", catalogue, k=2, template=SHORT)
+    assert hits[0] == next(iter(hits)) and hits[-1] == hits[:2][1]
+    assert hits[0].ids == (hits[0].id,)
+    assert hits.query == "hat"
+
+
+def test_k_above_the_catalogue_gives_all_of_it(model: adtrie.Model, catalogue: adtrie.Catalogue) -> None:
+    for mode in ("exact", "verify", "stepwise"):
+        assert len(model.target("hat", catalogue, 200, mode, template=SHORT)) == len(NAMES)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"k": 0},
+        {"k": -1},
+        {"k": 2**31},
+        {"k": True},
+        {"k": 3.7},
+        {"k": "5"},
+        {"k": None},
+        {"width": 0},
+        {"width": 10**9},
+        {"max_rows": 0},
+        {"max_rows": 2**63},
+        {"mode": "fast"},
+        {"mode": None},
+        {"score": "best"},
+        {"k": 1000, "mode": "verify"},
+    ],
+)
+def test_options_out_of_range(options: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=f"^{next(iter(options))}: "):
+        TargetOptions(**options)  # type: ignore[arg-type]
+
+
+def test_old_templates_leave_the_cache(model: adtrie.Model, catalogue: adtrie.Catalogue) -> None:
+    expected = scores(model.target("hat", catalogue, template=SHORT))
+    for number in range(MAX_SESSIONS + 1):
+        model.target("hat", catalogue, template=adtrie.PromptTemplate(f"{number}: ", "\nA:"))
+    assert len(model._sessions) == MAX_SESSIONS
+    assert scores(model.target("hat", catalogue, template=SHORT)) == expected
+
+
+def test_an_empty_prefix_works(model: adtrie.Model, catalogue: adtrie.Catalogue) -> None:
+    assert len(model.target("hat", catalogue, template=adtrie.PromptTemplate("", ""))) == len(NAMES)
+
+
+def test_a_catalogue_of_another_tokenizer_is_refused(model: adtrie.Model) -> None:
+    class Other:
+        fingerprint = "other"
+        vocab_size = model.tokenizer.vocab_size
+        encode = staticmethod(model.tokenizer.encode)
+        encode_batch = staticmethod(model.tokenizer.encode_batch)
+
+    catalogue = adtrie.Catalogue.build(NAMES, Other())
+    with pytest.raises(CatalogueError, match="adtrie index"):
+        model.target("hat", catalogue, template=SHORT)
+
+
+def test_a_template_above_the_context_is_refused(model: adtrie.Model, catalogue: adtrie.Catalogue) -> None:
+    with pytest.raises(CapacityError):
+        model.target(
+            "hat", catalogue, template=DEFAULT_TEMPLATE if len(DEFAULT_TEMPLATE.before) > 512 else LONG
+        )
+
+
+LONG = adtrie.PromptTemplate("x" * 2_000, "\nA:")
+
+
+def test_public_names_exist() -> None:
+    for name in adtrie.__all__:
+        assert getattr(adtrie, name) is not None
+    with pytest.raises(AttributeError):
+        adtrie.no_such_name  # noqa: B018
