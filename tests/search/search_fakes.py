@@ -6,6 +6,7 @@ The score of a token depends on its path alone, so feeding order cannot change i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import strategies as st
@@ -28,8 +29,8 @@ def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 class HashScorer:
     """Child log-probabilities float32 from the hash of the token path.
 
-    sigma: peakedness (standard deviation of the logits); leak: mean nats of the mass outside the listed children (raw);
-    step: scores are rounded down to multiples of it (ties); renormalised: log-softmax over the listed children.
+    sigma: standard deviation of the logits; leak: mean nats of the mass outside the listed children (raw);
+    step: scores are rounded down to its multiples (ties); renormalised: log-softmax over the listed children.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class HashScorer:
         uniform = np.stack([(mix(keys + np.uint64(i)) >> np.uint64(11)) * 2.0**-53 for i in range(4)])
         logits = self.sigma * (uniform.sum(0) - 2.0) * 1.732
         out = np.zeros(tokens.size, np.float32)
-        for begin, end in zip(ptr[:-1], ptr[1:], strict=True):
+        for begin, end in pairwise(ptr.tolist()):
             if end > begin:  # row by row: a sum must not depend on the other rows
                 part = logits[begin:end] - logits[begin:end].max()
                 out[begin:end] = part - np.log(np.exp(part).sum())
@@ -122,14 +123,18 @@ def make_trie(sequences: Sequence[Sequence[int]]) -> Trie:
 
 
 def keyword_trie(num_entries: int, seed: int = 0, vocab: int = 1500) -> Trie:
-    """Entries of 2 to 11 tokens that branch early like keywords: Zipf tokens, shared heads, long forced tails."""
+    """Entries of 3 to 12 tokens that grow from prefixes of earlier ones, so that they part at every depth."""
     rng = np.random.default_rng(seed)
     weights = 1.0 / np.arange(1, vocab + 1)
-    sequences: set[tuple[int, ...]] = set()
+    weights /= weights.sum()
+    sequences: dict[tuple[int, ...], None] = {(0,): None}
     while len(sequences) < num_entries:
-        length = int(np.clip(rng.poisson(4.6) + 1, 2, 11))
-        sequences.add(tuple(rng.choice(vocab, length, p=weights / weights.sum()).tolist()))
-    return make_trie(sorted(sequences))
+        old = list(sequences)[int(rng.integers(len(sequences)))] if rng.random() < 0.7 else ()
+        head = old[: int(rng.integers(0, len(old) + 1))]
+        length = int(np.clip(rng.poisson(6.0), len(head) + 1, 11))
+        tail = rng.choice(vocab, max(length - len(head), 2), p=weights)
+        sequences[(*head, *tail.tolist())[:11]] = None
+    return make_trie(list(sequences))
 
 
 @st.composite

@@ -1,4 +1,4 @@
-"""stepwise against a beam search written over plain tuples, and against enumeration when nothing is dropped."""
+"""stepwise against a beam over plain tuples, and against enumeration when nothing is dropped."""
 
 from __future__ import annotations
 

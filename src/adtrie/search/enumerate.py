@@ -31,7 +31,7 @@ def enumerate_all(
     needed = int(trie.num_rows(np.zeros(1, np.int64), np.full(1, trie.num_entries), np.zeros(1, np.int32))[0])
     if needed > max_rows:
         raise CapacityError(
-            f"enumerate_all: the catalogue takes {needed} rows, expected at most {max_rows}; use exact instead"
+            f"enumerate_all: the catalogue takes {needed} rows, allowed are {max_rows}; use exact instead"
         )
     nodes = Frontier(scorer, trie, tokens)
     level = np.array([ROOT])

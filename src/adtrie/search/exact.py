@@ -1,7 +1,7 @@
 """The true k best entries of a whole catalogue, by batched best-first branch and bound.
 
-Log-probabilities are at most 0, so a prefix's score bounds every entry below it. Which rows are fed only decides
-what the answer costs, never what it is; docs/design/verification.md has the proof.
+Log-probabilities are at most 0, so a prefix's score bounds every entry below it. Which rows are fed decides
+only what the answer costs, never what it is: docs/design/verification.md has the proof.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from adtrie.catalogue.trie import Trie
 
 MAX_BATCH = 512  # rows of one round: more would spend the row budget on guesses
+LEAST_SCORE = -1e6  # stands for -inf where guesses need a difference
 
 
 def exact(
@@ -35,7 +36,7 @@ def exact(
 ) -> SearchResult:
     """The best min(k, N) entries, proven (gap 0.0) unless `max_rows` trie rows were not enough.
 
-    At the budget: the best found so far, with the gap to the best open bound (inf when fewer than k finished).
+    At the budget: the best found so far and the gap to the best open bound (inf when fewer than k finished).
     `seeds` are entries to score in the first forward (a guess of the answer); they can only save rows.
     Raises InputError for a bad argument.
     """
@@ -43,7 +44,7 @@ def exact(
     max_rows = check_count("max_rows", max_rows, MAX_ROWS)
     tokens, guesses = check_prompt(prompt), _check_seeds(seeds, trie.num_entries)
     nodes = Frontier(scorer, trie, tokens)
-    search = _Search(nodes, k, max_rows)
+    search = _Search(nodes, k, cost, max_rows)
     if guesses.size:
         levels = _seeded_levels(nodes, guesses, max_rows)
     else:  # the root's row is the prompt's last: only guesses below it count
@@ -51,15 +52,16 @@ def exact(
         levels = useful_rows(nodes, np.array([ROOT]), np.ones(1), price)
     while levels:
         search.feed(levels)
-        levels = search.next_levels(trie, cost)
+        levels = search.next_levels(trie)
     return search.result()
 
 
 class _Search:
     """Open nodes that may still hold a better entry, and the best k entries finished so far."""
 
-    def __init__(self, nodes: Frontier, k: int, max_rows: int) -> None:
+    def __init__(self, nodes: Frontier, k: int, cost: RowCost, max_rows: int) -> None:
         self.nodes, self.k, self.max_rows = nodes, k, max_rows
+        self.price = cost.ms_of(np.arange(1, min(MAX_BATCH, max_rows) + 1))
         self.open: Nodes = np.zeros(0, np.int64)
         self.entries: NDArray[np.int64] = np.zeros(0, np.int64)
         self.scores: NDArray[np.float64] = np.zeros(0)
@@ -90,7 +92,7 @@ class _Search:
         self.entries, self.scores = entries[order], scores[order]
 
     def _prune(self) -> None:
-        """Drops nodes that cannot beat the k-th entry: a bound equal to it can, by an entry of lower index."""
+        """Drops nodes that cannot beat the k-th entry; an equal bound can, by an entry of lower index."""
         score = self.nodes.score[self.open]
         if self.entries.size == self.k:
             worst = self.scores[-1]
@@ -102,13 +104,13 @@ class _Search:
             self.unreachable = max(self.unreachable, float(np.delete(score, order).max()))
             self.open = self.open[order]
 
-    def next_levels(self, trie: Trie, cost: RowCost) -> list[Nodes]:
+    def next_levels(self, trie: Trie) -> list[Nodes]:
         """The rows of the next forward: the best open nodes and guesses below them; empty at the end."""
         nodes, budget = self.nodes, self.max_rows - self.nodes.rows
         if self.open.size == 0 or budget == 0:
             return []
         promise = nodes.score[self.open]
-        order = best(promise, nodes.lo[self.open], min(MAX_BATCH, budget))
+        order = best(promise, nodes.lo[self.open], self.price[:budget].size)
         chosen = self.open[order]
         promise = promise[order]
         if self.entries.size < self.k and 4 * budget < self.max_rows:
@@ -116,26 +118,28 @@ class _Search:
         value = self._chance(promise)
         if nodes.renormalised:
             chosen = self._skip_forced(chosen)
-        return useful_rows(nodes, chosen, value, cost.ms_of(np.arange(1, min(MAX_BATCH, budget) + 1)))
+        return useful_rows(nodes, chosen, value, self.price[:budget])
 
     def _chance(self, promise: NDArray[np.float64]) -> NDArray[np.float64]:
         """Guessed chance that each open node must be fed before the proof ends, best first, in (0, 1]."""
-        below = promise[0] - np.maximum(promise, -1e300) if np.isfinite(promise[0]) else 0.0 * promise
+        finite = np.maximum(promise, LEAST_SCORE)
+        below = finite[0] - finite
         chance = np.exp(-below / (2.0 + np.log(self.k)))
-        if self.entries.size == self.k and np.isfinite(self.scores[-1]):
-            span = max(float(promise[0] - self.scores[-1]), 1e-9)
+        if self.entries.size == self.k:
+            span = max(float(finite[0] - max(self.scores[-1], LEAST_SCORE)), 1e-9)
             chance = np.maximum(chance, 0.5 + 0.5 * np.clip(1.0 - below / span, 0.0, 1.0))
         return np.asarray(chance)
 
     def _nearest_to_end(
         self, trie: Trie, chosen: Nodes, promise: NDArray[np.float64]
     ) -> tuple[Nodes, NDArray[np.float64]]:
-        """Orders open nodes by an estimate of the entries below: with little budget left, finish k of them."""
+        """Orders open nodes by an estimate of entries below them: with little budget left, finish some."""
         nodes = self.nodes
         depth = np.maximum(nodes.depth[chosen], 1)
-        pace = float(np.mean(np.maximum(promise, -1e6) / depth))
+        finite = np.maximum(promise, LEAST_SCORE)
+        pace = float(np.mean(finite / depth))
         to_come = trie.remaining(nodes.lo[chosen], nodes.hi[chosen], nodes.depth[chosen]).mean
-        estimate = np.maximum(promise, -1e6) + pace * to_come
+        estimate = finite + pace * to_come
         order = best(estimate, nodes.lo[chosen], chosen.size)
         return chosen[order], estimate[order]
 
@@ -177,7 +181,8 @@ def _check_seeds(seeds: ArrayLike | None, num_entries: int) -> NDArray[np.int64]
         )
     if int(entries.min()) < 0 or int(entries.max()) >= num_entries:
         raise InputError(
-            f"seeds: expected entries from 0 to {num_entries - 1}, got {int(entries.min())} to {int(entries.max())}"
+            f"seeds: expected entries from 0 to {num_entries - 1}, "
+            f"got {int(entries.min())} to {int(entries.max())}"
         )
     return np.unique(entries.astype(np.int64))
 

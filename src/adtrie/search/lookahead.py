@@ -7,7 +7,7 @@ Knows the frontier, the trie's shape and the row cost; no pruning rule.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from adtrie.search.frontier import ROOT, Frontier, Nodes
 
 if TYPE_CHECKING:
     from adtrie.catalogue.trie import Trie
+
+_Number = TypeVar("_Number", np.int64, np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +69,9 @@ class Lookahead:
         levels = self._whole_levels(needed[whole], room)
         room -= sum(level.size for level in levels)
         must += int(prospect.rows[num_whole])
-        for depth, more in enumerate(self._next_levels(needed[~whole], must, room, prospect.steps_ms[num_whole])):
+        for depth, more in enumerate(
+            self._next_levels(needed[~whole], must, room, prospect.steps_ms[num_whole])
+        ):
             levels[depth:] = [np.concatenate((*levels[depth : depth + 1], more)), *levels[depth + 1 :]]
         self.nodes.feed([needed, *levels])
 
@@ -125,7 +129,7 @@ class Lookahead:
         return np.asarray(inner & (nodes.hi[ids] - nodes.lo[ids] > 1) if nodes.renormalised else inner)
 
 
-def _sums_from(values: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.float64]:
+def _sums_from(values: NDArray[_Number]) -> NDArray[_Number]:
     """[m+1, ...]: the sum of values[i:] along the first axis, 0 for i = m."""
     sums = np.cumsum(values[::-1], axis=0)[::-1]
     return np.asarray(np.concatenate((sums, np.zeros_like(sums[:1]))))

@@ -74,9 +74,7 @@ def child_scores(
     scores = np.minimum(scorer.score(tokens, parents, child_ptr, child_tokens), 0.0, dtype=np.float64)
     assert scores.shape == child_tokens.shape, "a scorer returns one score per listed child"
     if not bool((scores <= 0.0).all()):
-        raise ModelError(
-            "scores: expected log-probabilities, got NaN; the weights are damaged or overflow (run 'adtrie doctor')"
-        )
+        raise ModelError("scores: expected log-probabilities, got NaN; the weights are damaged or overflow")
     return scores
 
 

@@ -17,14 +17,16 @@ KEPT_PER_TOKEN = 0.8  # guessed chance that the one child of a useful node is us
 def useful_rows(
     nodes: Frontier, chosen: Nodes, chance: NDArray[np.float64], milliseconds: NDArray[np.float64]
 ) -> list[Nodes]:
-    """Levels of one forward with the most expected use per millisecond; milliseconds[n-1] is the price of n rows.
+    """Levels of one forward with the most expected use per millisecond; empty when not even one row fits.
 
-    At most milliseconds.size rows. `chosen` are open nodes, best first, with their chance of being needed; a child is needed with the chance of
-    its parent times KEPT_PER_TOKEN times its share of the parent's entries. Empty when not even one row fits.
+    milliseconds[n-1] is the price of n rows, for as many as are allowed. `chosen` are open nodes, best first,
+    with their chance of being needed; a child is needed with the chance of its parent times KEPT_PER_TOKEN
+    times its share of the parent's entries.
     """
-    level, use = chosen[chance >= LEAST_CHANCE], chance[chance >= LEAST_CHANCE]
-    ids, uses, depths = level, use, np.zeros(level.size, np.int64)
-    max_rows, depth = milliseconds.size, 0
+    likely = chance >= LEAST_CHANCE
+    ids, uses = chosen[likely], chance[likely]
+    depths = np.zeros(ids.size, np.int64)
+    max_rows, depth = milliseconds.size, 0  # levels below `chosen` so far
     while True:
         order = np.argsort(-uses, kind="stable")[:max_rows]
         num_rows = int(np.argmax(np.cumsum(uses[order]) / milliseconds[: order.size])) + 1

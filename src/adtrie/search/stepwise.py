@@ -89,7 +89,7 @@ def _children(
     parents: NDArray[np.int32],
     fed: NDArray[np.int32] | None = None,
 ) -> _Pool:
-    """The children of `live` after feeding `tokens`: one row each, or (fed is None) the prompt for the root."""
+    """The children of `live` after feeding `tokens`: a row each, or (fed is None) the prompt for the root."""
     below = trie.children(live.lo, live.hi, live.depth)
     ptr = below.ptr
     if fed is None:

@@ -1,7 +1,7 @@
-"""The answer of `stepwise` in fewer forwards: its pruning replayed over the scores of nodes fed ahead of need.
+"""The answer of `stepwise` in fewer forwards: its pruning replayed over scores of nodes fed ahead of need.
 
-A forward is made only when the replay meets a node without scores. What it feeds besides is a guess about cost
-(`lookahead`) and never changes the answer.
+A forward is made only when the replay meets a node without scores. What it feeds besides is a guess about
+cost (`lookahead`) and never changes the answer.
 """
 
 from __future__ import annotations

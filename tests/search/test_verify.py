@@ -1,0 +1,83 @@
+"""verify must return what stepwise returns, whatever rows cost and however few fit a forward."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from search_fakes import COSTS, PROMPT, HashScorer, copy, keyword_trie, make_trie, scorers, tries
+
+from adtrie.catalogue.trie import Trie
+from adtrie.search import RowCost, stepwise, verify
+
+QUERIES = range(12)
+
+
+@given(
+    tries(),
+    scorers(),
+    st.sampled_from(COSTS),
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.sampled_from([1, 2, 3, 7, 1024]),
+)
+@settings(max_examples=300, deadline=None)
+def test_equals_stepwise_bit_for_bit(
+    trie: Trie, scorer: HashScorer, cost: RowCost, k: int, width: int, max_rows: int
+) -> None:
+    expected = stepwise(copy(scorer), trie, PROMPT, k, width)
+    found = verify(scorer, trie, PROMPT, k, width, cost, max_rows)
+    assert found.entries.tolist() == expected.entries.tolist()
+    assert np.array_equal(found.scores, expected.scores)
+    assert found.gap == expected.gap
+    assert found.forwards == len(scorer.calls)
+    assert found.rows == scorer.paths.size - PROMPT.size
+    assert scorer.calls[0] <= PROMPT.size + max_rows and max(scorer.calls[1:], default=0) <= max_rows
+
+
+@pytest.fixture(scope="module")
+def keywords() -> Trie:
+    return keyword_trie(2_000)
+
+
+def model(query: int, renormalised: bool = False) -> HashScorer:
+    return HashScorer(query, sigma=3.0, leak=1.0, renormalised=renormalised)
+
+
+@pytest.mark.parametrize("renormalised", [False, True])
+def test_free_rows_at_least_halve_the_forwards(keywords: Trie, renormalised: bool) -> None:
+    for query in QUERIES:
+        expected = stepwise(model(query, renormalised), keywords, PROMPT, 10, 10)
+        found = verify(model(query, renormalised), keywords, PROMPT, 10, 10, RowCost.flat(), 1024)
+        assert np.array_equal(found.scores, expected.scores)
+        assert 2 * found.forwards <= expected.forwards
+
+
+@pytest.mark.parametrize("cost", [*COSTS, RowCost.kneed(50)])
+def test_predicted_milliseconds_do_not_exceed_those_of_stepwise(keywords: Trie, cost: RowCost) -> None:
+    plain, ahead = 0.0, 0.0
+    for query in QUERIES:
+        one, other = model(query), model(query)
+        stepwise(one, keywords, PROMPT, 10, 10)
+        verify(other, keywords, PROMPT, 10, 10, cost)
+        plain, ahead = plain + one.milliseconds(cost), ahead + other.milliseconds(cost)
+    assert ahead <= plain * 1.0001
+
+
+def test_a_catalogue_of_one_entry_is_one_forward() -> None:
+    trie = make_trie([[4, 5, 6]])
+    found = verify(HashScorer(), trie, PROMPT, 3, 3, RowCost.flat())
+    assert (found.entries.tolist(), found.gap, found.forwards, found.rows) == ([0], 0.0, 1, 3)
+
+
+def test_renormalised_forced_tokens_take_no_row() -> None:
+    trie = make_trie([[4, 5, 6, 1], [7, 8, 9]])
+    found = verify(HashScorer(renormalised=True), trie, PROMPT, 2, 2, RowCost.kneed(1))
+    assert (found.forwards, found.rows) == (1, 0)
+
+
+def test_skipped_forced_tokens_are_fed_with_the_branching_node_they_lead_to() -> None:
+    trie = make_trie([[4, 5, 6, 1], [4, 5, 6, 2], [7]])
+    found = verify(HashScorer(renormalised=True), trie, PROMPT, 3, 3, RowCost.kneed(1), 1)
+    assert (found.forwards, found.rows) == (3, 3)  # 4 with the prompt, then 5, then 6
