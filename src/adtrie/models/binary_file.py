@@ -23,6 +23,7 @@ class BinaryFile:
     def __init__(self, path: Path) -> None:
         """Opens `path`. Raises ModelError when it is missing, unreadable or not a regular file."""
         self.path = path
+        self._fd = -1
         try:
             # O_NONBLOCK: opening a FIFO must not hang; it has no effect on regular files.
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -75,3 +76,6 @@ class BinaryFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def __del__(self) -> None:
+        self.close()

@@ -5,8 +5,8 @@ Knows no kernel and no search; what the file formats look like is the readers' b
 
 from __future__ import annotations
 
-import os
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from adtrie.errors import InputError, TokenizerError
 
 MAX_TEXT_CHARS = 32768
+MAX_TOKEN_IDS = 1 << 21
 _BATCH = 4096  # texts per call: bounds the memory of the library's encoding objects
 _PROBE = "Ab 12345 it's  x1,\n\n é e\u0301 ﬁ 東京 \U0001f600\t--don't"
 
@@ -45,9 +46,12 @@ class Tokenizer:
         self._plain.encode_special_tokens = True
         self._template = _load(template, where)
         vocab = _guarded(where, lambda: self._template.get_vocab(with_added_tokens=True))
-        if not vocab:
-            raise TokenizerError(f"{where}: the vocabulary is empty")
-        self.vocab_size = max(vocab.values()) + 1
+        self.vocab_size = max(vocab.values(), default=0) + 1
+        if not vocab or self.vocab_size > MAX_TOKEN_IDS:
+            raise TokenizerError(
+                f"{where}: token ids must lie in 0..{MAX_TOKEN_IDS - 1}, and there must be some"
+            )
+        self._is_control = _control_mask(template, vocab, where)
         self.eos_token = _known_id(eos, self.vocab_size, "end-of-text token", where)
         self.bos_token = None if bos is None else _known_id(bos, self.vocab_size, "start token", where)
         self.add_bos = self._adds_bos() if add_bos is None else add_bos and self.bos_token is not None
@@ -64,7 +68,7 @@ class Tokenizer:
         """
         _check_text(text)
         ids = _guarded(self._where, lambda: self._plain.encode(text, add_special_tokens=False).ids)
-        return np.array(ids, dtype=np.int32)
+        return self._without_control(np.array(ids, dtype=np.int32))
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Flat ids int32[sum] and offsets int64[n+1] of all texts, each as `encode` does it."""
@@ -77,11 +81,17 @@ class Tokenizer:
             rows = _guarded(self._where, lambda batch=batch: self._encode_rows(batch))  # type: ignore[misc]
             lengths.extend(map(len, rows))
             flat.append(np.fromiter((token for row in rows for token in row), np.int32))
-        return np.concatenate(flat), np.cumsum(np.array(lengths, np.int64))
+        return self._without_control(np.concatenate(flat)), np.cumsum(np.array(lengths, np.int64))
 
     def _encode_rows(self, texts: list[str]) -> list[list[int]]:
         encodings = self._plain.encode_batch_fast(texts, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
+
+    def _without_control(self, ids: NDArray[np.int32]) -> NDArray[np.int32]:
+        """`ids` itself: no honest vocabulary spells a control token by merging plain text."""
+        if self._is_control[ids].any():
+            raise TokenizerError(f"{self._where}: the vocabulary turns plain text into a control token")
+        return ids
 
     def encode_template(self, text: str) -> NDArray[np.int32]:
         """int32[n] ids of our own template: control tokens count, a start token comes first if `add_bos`."""
@@ -136,7 +146,11 @@ def _definitions(definition: Mapping[str, Any], where: str) -> tuple[dict[str, A
     """The definition for plain text and the one for templates; both without truncation and padding."""
     if not isinstance(definition.get("model"), dict):
         raise TokenizerError(f"{where}: key 'model' is missing or not an object")
-    template = {**definition, "truncation": None, "padding": None}
+    # Dropout would make the ids random; it is for training only.
+    model = (
+        {**definition["model"], "dropout": None} if "dropout" in definition["model"] else definition["model"]
+    )
+    template = {**definition, "model": model, "truncation": None, "padding": None}
     added = copy.deepcopy(definition.get("added_tokens") or [])
     if not isinstance(added, list) or not all(isinstance(entry, dict) for entry in added):
         raise TokenizerError(f"{where}: 'added_tokens' must be a list of objects")
@@ -146,6 +160,19 @@ def _definitions(definition: Mapping[str, Any], where: str) -> tuple[dict[str, A
         if isinstance(entry.get("content"), str) and entry["content"].strip():
             entry["special"] = True
     return {**template, "added_tokens": added}, template
+
+
+def _control_mask(definition: Mapping[str, Any], vocab: Mapping[str, int], where: str) -> NDArray[np.bool_]:
+    """bool[V], true for control tokens. The library renumbers added tokens silently; here that is an error."""
+    mask = np.zeros(max(vocab.values()) + 1, np.bool_)
+    for entry in definition.get("added_tokens") or []:
+        content, token = entry.get("content"), entry.get("id")
+        if vocab.get(content) != token:
+            raise TokenizerError(
+                f"{where}: added token {content!r:.60} has id {token!r}, not {vocab.get(content)}"
+            )
+        mask[token] |= entry.get("special") is True
+    return mask
 
 
 def _known_id(token: int, vocab_size: int, what: str, where: str) -> int:
