@@ -1,4 +1,4 @@
-"""Writes the speed and quality table of the README from benchmarks/results: `python -m benchmarks.readme_table`.
+"""Writes the README's table of speed and quality from the results: `python -m benchmarks.readme_table`.
 
 With `--check` it only tells whether the README is what the results give (exit code 1 if not).
 """
@@ -55,9 +55,7 @@ def main() -> int:
     wanted = updated(current)
     if "--check" in sys.argv[1:]:
         if wanted != current:
-            print(
-                "README.md: the table is not that of benchmarks/results; run python -m benchmarks.readme_table"
-            )
+            print("README.md: not the table of benchmarks/results; run python -m benchmarks.readme_table")
         return int(wanted != current)
     README.write_text(wanted, encoding="utf-8")
     return 0
