@@ -46,6 +46,7 @@ class HashScorer:
         self.renormalised = renormalised
         self.prompt = prompt
         self.paths = np.zeros(0, np.uint64)  # hash of each row's path
+        self.fed: set[tuple[int, int]] = set()  # (parent row, token)
         self.calls: list[int] = []  # rows per forward, the prompt's included
 
     def score(
@@ -56,6 +57,9 @@ class HashScorer:
         child_tokens: NDArray[np.int32],
     ) -> NDArray[np.float32]:
         self.check(tokens, parents, child_ptr, child_tokens)
+        rows = set(zip(parents.tolist(), tokens.tolist(), strict=True))
+        assert len(rows) == tokens.size and not rows & self.fed, "a row is fed once"
+        self.fed |= rows
         start = self.paths.size
         self.paths = np.concatenate((self.paths, np.zeros(tokens.size, np.uint64)))
         for i, (token, parent) in enumerate(zip(tokens.tolist(), parents.tolist(), strict=True)):

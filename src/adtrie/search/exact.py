@@ -47,8 +47,9 @@ def exact(
     search = _Search(nodes, k, cost, max_rows)
     if guesses.size:
         levels = _seeded_levels(nodes, guesses, max_rows)
-    else:  # the root's row is the prompt's last: only guesses below it count
+    else:  # the prompt is paid for in any case; the root's row is its last
         price = cost.ms_of(tokens.size + np.arange(min(MAX_BATCH, max_rows)))
+        price += cost.ms(1) - price[0]
         levels = useful_rows(nodes, np.array([ROOT]), np.ones(1), price)
     while levels:
         search.feed(levels)

@@ -111,11 +111,12 @@ class Frontier:
         return np.unique(np.concatenate(above)) if above else nodes[:0]  # ids rise with depth
 
     def feed(self, levels: Sequence[Nodes]) -> None:
-        """One forward that scores the children of `levels`; levels[0] are scored nodes, unfed and listed.
+        """One forward for the scores of all children of `levels`; levels[0] are unfed nodes of known score.
 
-        Nodes of a further level are listed children of the level before. The first forward must be that of
+        Nodes of a further level are children of the level before. The first forward must be that of
         the root, whose row is the prompt's last. Skipped forced tokens above levels[0] are fed along.
         """
+        self.list_children(self.unlisted(np.concatenate(levels)))
         above = self.unfed_above(levels[0])
         forced = self.children(above)
         known = self.score[forced]

@@ -58,7 +58,6 @@ def _inner_children(
 
 def _levels_that_fit(nodes: Frontier, ids: Nodes, depths: NDArray[np.int64], max_rows: int) -> list[Nodes]:
     """`ids` (best first) by level, cut where skipped forced tokens above them would exceed `max_rows`."""
-    nodes.list_children(nodes.unlisted(ids))
     first = ids[depths == 0]
     while first.size and first.size + nodes.unfed_above(first).size > max_rows:
         first = first[: first.size // 2]
