@@ -1,0 +1,65 @@
+"""Searches over 12,613 keywords with SmolLM2-135M: `python -m benchmarks.search [SECTION ...]`.
+
+Sections: laws (answers checked), modes (our three searches), peers (transformers' constrained beam search).
+Each writes benchmarks/results/search_SECTION.json. Nothing is timed before its answers are checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from benchmarks import machine, search_laws, search_modes, search_peers, search_setting
+
+SECTIONS = ("laws", "modes", "peers")
+
+
+def laws(options: argparse.Namespace) -> dict[str, Any]:
+    """verify = stepwise in float32 and in the file's INT4; exact = enumeration on 2,000 entries."""
+    return {
+        "verify_equals_stepwise": [
+            search_laws.verify_equals_stepwise(options.queries, weights) for weights in ("float32", "auto")
+        ],
+        "exact_equals_enumeration": search_laws.exact_equals_enumeration(min(options.queries, 50), 2000),
+    }
+
+
+def modes(options: argparse.Namespace) -> dict[str, Any]:
+    """Forwards with free rows, then milliseconds."""
+    setting = search_setting.load(options.queries)
+    setting.model.warm()
+    return {
+        "times": search_modes.times(setting, min(options.queries, 40)),
+        "free_rows": search_modes.forwards_with_free_rows(setting),
+    }
+
+
+def peers(options: argparse.Namespace) -> dict[str, Any]:
+    """Against transformers on the same model, keywords and prompts."""
+    setting = search_setting.load(min(options.queries, options.peer_queries))
+    setting.model.warm()
+    return search_peers.compare(setting)
+
+
+def main() -> None:
+    """Runs the sections asked for, all by default."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sections", nargs="*", default=SECTIONS, metavar="SECTION", help=", ".join(SECTIONS))
+    parser.add_argument("--queries", type=int, default=300)
+    parser.add_argument("--peer-queries", type=int, default=20)
+    options = parser.parse_args()
+    run = {"laws": laws, "modes": modes, "peers": peers}
+    for section in options.sections:
+        if section not in run:
+            parser.error(f"unknown section {section!r}; choose from {', '.join(SECTIONS)}")
+    for section in options.sections:
+        result = run[section](options)
+        print(json.dumps(result, indent=1))
+        print(f"written to {machine.write(f'search_{section}', result)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""The common ground of the search benchmarks: model, catalogue, prompt and real queries. Measures nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adtrie.api import Model, load_model
+from adtrie.catalogue import Catalogue
+from adtrie.engine import Session
+from adtrie.evaluate import load_task
+from adtrie.prompt import DEFAULT_TEMPLATE, normalise_query
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A loaded model with one catalogue and the test queries, best-known prompt template."""
+
+    model: Model
+    catalogue: Catalogue
+    queries: Sequence[str]
+
+    def session(self, score: str = "raw", max_rows: int = 16_384) -> Session:
+        """A session whose prefix (the template before the query) is computed."""
+        prefix = DEFAULT_TEMPLATE.prefix_tokens(self.model.tokenizer)
+        return self.model.engine.session(prefix, score=score, max_rows=max_rows)
+
+    def prompt(self, query: str) -> NDArray[np.int32]:
+        """Tokens int32[T] after the prefix."""
+        return DEFAULT_TEMPLATE.query_tokens(normalise_query(query), self.model.tokenizer)
+
+    def whole_prompt(self, query: str) -> list[int]:
+        """All prompt tokens, prefix included, for engines without a prefix cache."""
+        prefix = DEFAULT_TEMPLATE.prefix_tokens(self.model.tokenizer)
+        return [*prefix.tolist(), *self.prompt(query).tolist()]
+
+
+def load(num_queries: int, num_keywords: int | None = None, weights: str = "auto") -> Setting:
+    """SmolLM2-135M with the PriceRunner keywords (the first `num_keywords`, None: all) and test listings."""
+    task = load_task("pricerunner")
+    model = load_model("smollm2-135m", weights=weights)
+    keywords = task.keywords if num_keywords is None else task.keywords[:num_keywords]
+    catalogue = Catalogue.build(keywords, model.tokenizer)
+    return Setting(model, catalogue, [row.query for row in task.sample("test", num_queries)])
