@@ -173,8 +173,9 @@ def test_tokenizer_and_embedding_must_fit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "match"),
     [
-        ("model", "llama", "tokenizer 'llama'"),
+        ("model", "bert", "tokenizer 'bert'"),
         ("model", ["gpt2"], "tokenizer"),
+        ("model", "llama", "scores"),
         ("pre", "unheard-of", "unheard-of"),
         ("pre", ["smollm"], "smollm"),
         ("tokens", "text", "tokens"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from adtrie.config import QuantizedMatrix
 from adtrie.models import Checkpoint, open_checkpoint
 from adtrie.models.alias import cached_path
@@ -29,10 +30,10 @@ def checkpoint() -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def reference() -> Any:
-    """The transformers tokenizer of the same GGUF file, with the published digit rule of SmolLM2.
+    """The transformers tokenizer of the same GGUF file.
 
-    transformers' GGUF conversion only knows GPT-2's splitting; the model's own tokenizer.json (and llama.cpp
-    for 'smollm') isolates digits first, which differs for two blanks before a digit.
+    transformers' GGUF conversion splits as GPT-2 does. The model's own rule isolates digits first, which
+    differs for two blanks before a digit; `digits_first` puts that rule in and doubles some blanks.
     """
     transformers = pytest.importorskip("transformers", reason="needs the [oracle] extra")
     pytest.importorskip("gguf", reason="needs the [oracle] extra")

@@ -202,8 +202,10 @@ def _gguf_tokenizer(file: GgufFile, spec: ModelSpec, where: str) -> Tokenizer:
         raise TokenizerError(
             f"{where}: {len(tokens)} tokens but {spec.vocab_size} rows in 'token_embd.weight'"
         )
-    # Byte-level models prepend nothing unless the file says so; Llama 3 files omit the key.
-    default = metadata.get("tokenizer.ggml.pre") == "llama-bpe"
+    # SentencePiece and Llama 3 models start with bos unless the file says otherwise, the rest does not.
+    default = (
+        metadata.get("tokenizer.ggml.model") == "llama" or metadata.get("tokenizer.ggml.pre") == "llama-bpe"
+    )
     add_bos = metadata.get("tokenizer.ggml.add_bos_token", default)
     if type(add_bos) is not bool:
         raise TokenizerError(f"{where}: tokenizer.ggml.add_bos_token is {add_bos!r:.40}, expected a boolean")

@@ -163,13 +163,14 @@ def _definitions(definition: Mapping[str, Any], where: str) -> tuple[dict[str, A
 
 
 def _control_mask(definition: Mapping[str, Any], vocab: Mapping[str, int], where: str) -> NDArray[np.bool_]:
-    """bool[V], true for control tokens. The library renumbers added tokens silently; here that is an error."""
+    """bool[V], true for control tokens. The library silently renumbers added tokens; this refuses that."""
     mask = np.zeros(max(vocab.values()) + 1, np.bool_)
     for entry in definition.get("added_tokens") or []:
         content, token = entry.get("content"), entry.get("id")
-        if vocab.get(content) != token:
+        found = vocab.get(content)
+        if found is None or found != token:
             raise TokenizerError(
-                f"{where}: added token {content!r:.60} has id {token!r}, not {vocab.get(content)}"
+                f"{where}: added token {content!r:.60} has id {token!r:.20}, expected {found}"
             )
         mask[token] |= entry.get("special") is True
     return mask
