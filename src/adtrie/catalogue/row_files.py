@@ -151,10 +151,13 @@ def _json_rows(lines: _Lines) -> Iterator[Row | Refusal]:
 def _csv_rows(lines: _Lines) -> Iterator[Row | Refusal]:
     """Comma-separated, double quotes, a header; a quoted field may span lines (the first one counts)."""
     unreadable: list[Refusal] = []
+    first = 0  # line the record in progress began at; 0 between records
 
     def feed() -> Iterator[str]:
-        for _, line in lines:
+        nonlocal first
+        for number, line in lines:
             if isinstance(line, str):
+                first = first or number
                 yield line + "\n"
             else:
                 unreadable.append(line)
@@ -162,7 +165,7 @@ def _csv_rows(lines: _Lines) -> Iterator[Row | Refusal]:
     reader = csv.reader(feed(), strict=True)
     names: list[str] | None = None
     while True:
-        first = lines.number + 1
+        first = 0
         try:
             record = next(reader, None)
             result = None

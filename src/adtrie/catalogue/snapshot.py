@@ -1,8 +1,8 @@
 """One-file container of named arrays and a JSON description, written crash-safely and opened by memory map.
 
-Layout, little endian: magic "ADTRIECT", version u32, header length u32, sha256 of the header, the header as JSON (meta
-and a table of sections with name, dtype, length, offset, sha256), then the sections, each aligned to 64
-bytes, to the end of the file; offsets count from the first section. Knows no catalogue.
+Layout, little endian: magic "ADTRIECT", version u32, header length u32, sha256 of the header; the header as
+JSON: `meta` and a table of sections (name, dtype, length, offset from the first section, sha256); the
+sections, each aligned to 64 bytes, to the end of the file. Knows no catalogue.
 """
 
 from __future__ import annotations

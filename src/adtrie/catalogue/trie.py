@@ -61,6 +61,7 @@ class Trie:
 
         Raises CatalogueError if there is none, or one is empty, over 255 tokens, repeated or a prefix.
         """
+        _check_lengths(np.diff(offsets))
         narrow = narrow_tokens(tokens, vocab_size)
         order = sort_sequences(narrow, offsets)
         lengths = np.diff(offsets)[order]
@@ -72,13 +73,7 @@ class Trie:
         cls, tokens: NDArray[Any], starts: Int64, lengths: Int64, shared: Int64, vocab_size: int | None = None
     ) -> Trie:
         """The trie of sorted sequences tokens[starts[e] : starts[e]+lengths[e]], common prefixes known."""
-        if not len(starts):
-            raise CatalogueError("trie: no sequences, expected at least one; give a catalogue with rows")
-        longest, shortest = int(lengths.max()), int(lengths.min())
-        if shortest < 1 or longest > MAX_DEPTH:
-            raise CatalogueError(
-                f"trie: sequences of {shortest} to {longest} tokens, expected 1 to {MAX_DEPTH}; shorten them"
-            )
+        _check_lengths(lengths)
         if np.any(shared >= lengths) or np.any(shared[1:] >= lengths[:-1]):
             raise CatalogueError(
                 "trie: a sequence repeats or is a prefix of another; merge duplicates, add an end token"
@@ -91,7 +86,9 @@ class Trie:
         offsets[1:] = np.cumsum(own)
         shared_bytes = shared.astype(np.uint8)
         branches = BranchTable.build(shared_bytes, lengths)
-        return cls(edges, offsets, shared_bytes, branches, longest, vocab_size or int(edges.max()) + 1)
+        return cls(
+            edges, offsets, shared_bytes, branches, int(lengths.max()), vocab_size or int(edges.max()) + 1
+        )
 
     @property
     def num_bytes(self) -> int:
@@ -177,7 +174,7 @@ class Trie:
         out = np.zeros(length, dtype=np.int32)
         missing, at = length, entry
         while missing > 0:
-            known = min(int(self.shared[at]), missing)
+            known = min(int(self.shared[at]), missing) if at else 0  # damage must not loop at entry 0
             first = int(self.offsets[at])
             out[known:missing] = self._token(np.arange(first, first + missing - known))
             missing = known
@@ -235,9 +232,15 @@ class Trie:
         """
         lo, hi, depth = _nodes(lo, hi, depth)
         common = self.length(lo)
-        for i in np.flatnonzero(hi - lo > 1):
-            common[i] = min(int(self.shared[lo[i] + 1 : hi[i]].min()), self.max_depth)
-        count = np.maximum(common - depth, 0)
+        more = hi - lo - 1  # entries after the first
+        small = ((more > 0) & (more <= LISTED_ABOVE)).nonzero()[0]
+        if len(small):
+            entry = range_indices(lo[small] + 1, more[small])
+            begin = row_pointers(more[small])[:-1]
+            common[small] = np.minimum.reduceat(self.shared.take(entry, mode="clip"), begin)
+        for i in (more > LISTED_ABOVE).nonzero()[0]:
+            common[i] = self.shared[lo[i] + 1 : hi[i]].min()
+        count = np.clip(common - depth, 0, self.max_depth)
         first = np.maximum(self._offset(lo) + depth - self.shared.take(lo), 0)
         return row_pointers(count), self._token(range_indices(first, count))
 
@@ -257,6 +260,16 @@ class Trie:
             longest[rest] = np.maximum.reduceat(length, first)
             mean[rest] = np.add.reduceat(length, first) / size
         return Remaining(longest - depth, mean - depth)
+
+
+def _check_lengths(lengths: Int64) -> None:
+    if not len(lengths):
+        raise CatalogueError("trie: no sequences, expected at least one; give a catalogue with rows")
+    shortest, longest = int(lengths.min()), int(lengths.max())
+    if shortest < 1 or longest > MAX_DEPTH:
+        raise CatalogueError(
+            f"trie: sequences of {shortest} to {longest} tokens, expected 1 to {MAX_DEPTH}; shorten them"
+        )
 
 
 def _nodes(lo: Any, hi: Any, depth: Any) -> tuple[Int64, Int64, Int64]:
