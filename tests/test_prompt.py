@@ -91,13 +91,13 @@ def test_control_tokens_count_in_the_template_only() -> None:
     assert tokens == [*Letters().encode("<|end|>").tolist(), 2]
 
 
-def test_default_examples_are_train_rows_only() -> None:
+def test_default_examples_are_no_catalogue_entries() -> None:
     from adtrie.evaluate import load_task
 
-    rows = load_task("pricerunner").rows
-    examples = re.findall(r"Listing: (.+)\nProduct name: (.+)\n", DEFAULT_TEMPLATE.before)
-    assert len(examples) >= 4
+    task = load_task("pricerunner")
+    examples = re.findall(r"Listing: (.+)<\|im_end\|>\n.+\nProduct name: (.+)<", DEFAULT_TEMPLATE.before)
+    assert len(examples) >= 2
     for listing, name in examples:
-        assert {row.split for row in rows if row.query == listing} == {"train"}
-        assert (listing, name) in {(row.query, row.label) for row in rows}
+        assert name not in task.keywords
+        assert listing not in {row.query for row in task.rows}
     assert DEFAULT_TEMPLATE.text.count(PLACEHOLDER) == 1

@@ -139,20 +139,22 @@ def _read_template(path: Path) -> str:
         ) from None
 
 
-# Rows of the train split of pricerunner, one per category (never of a dev or test split; a test checks it).
+# Invented products: a real one would be copied, since its name is a catalogue entry the model has just read (R@1
+# on dev rows falls from 0.72 to below 0.1); docs/decisions/0003 has the numbers.
 _EXAMPLES = (
-    ("sharp r959slmaa microwave oven", "Sharp R959SLM Silver"),
-    ("bosch kir41vs30g fully integrated larder fridge 1 22m a", "Bosch KIR41VS30G Integrated"),
-    ("huawei y6 2017 sim free smartphone grey", "Huawei Y6 2017 Dual SIM"),
-    ("intel core intel core i5 8400 processor 9m cache up to 4.00 ghz", "Intel Core i5-8400 2.8GHz Box"),
     (
-        "zanussi zwf81441w freestanding washing machine 8kg load a energy rating 1400rpm spin white",
-        "Zanussi ZWF81441W",
+        "oxeltron novaphone 7 plus 128gb dual sim unlocked smartphone space grey",
+        "Oxeltron NovaPhone 7 Plus 128GB",
     ),
-    ("bravia kd55xf8505 55 inch 4k ultra hd hdr smart led android tv", "Sony Bravia KD-55XF8505"),
+    ("brindal wmk8420w 8kg 1400rpm freestanding washing machine white a+++", "Brindal WMK8420W White"),
+    ("kvasir ryx 5 4600 3.9ghz 6 core socket processor boxed", "Kvasir RYX 5 4600 3.9GHz Box"),
+)
+_ASK, _ANSWER, _DONE = (
+    "<|im_start|>user\nListing: ",
+    "<|im_end|>\n<|im_start|>assistant\nProduct name:",
+    "<|im_end|>\n",
 )
 DEFAULT_TEMPLATE = PromptTemplate(
-    before="".join(f"Listing: {listing}\nProduct name: {name}\n" for listing, name in _EXAMPLES)
-    + "Listing: ",
-    after="\nProduct name:",
+    before="".join(f"{_ASK}{listing}{_ANSWER} {name}{_DONE}" for listing, name in _EXAMPLES) + _ASK,
+    after=_ANSWER,
 )

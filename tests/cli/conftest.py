@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tiny_model import GOLDEN, NAMES, Run
 from typer.testing import CliRunner, Result
 
 from adtrie.cli import app
-
-GOLDEN = Path(__file__).parents[1] / "golden"
-TEMPLATE = "Q: {query}\\nA:"  # the tiny models hold 512 tokens of one byte each
-NAMES = ["red shoe", "red shoes", "blue shoe", "green hat", "grey <|im_end|> hat", "café crème"]
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")

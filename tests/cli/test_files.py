@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import NAMES, Run
+from tiny_model import NAMES, Run
 
 
 def test_index_reports_merged_and_refused_rows(run: Run, model_folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import TEMPLATE
+from tiny_model import TEMPLATE
 
 COMMAND = [sys.executable, "-c", "from adtrie.cli import main; main()"]
 

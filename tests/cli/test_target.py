@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import NAMES, TEMPLATE, Run
+from tiny_model import NAMES, TEMPLATE, Run
 
 
 @pytest.fixture
