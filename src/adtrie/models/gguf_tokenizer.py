@@ -97,9 +97,9 @@ def _byte_level_bpe(metadata: Mapping[str, Any], pre: str, where: str) -> dict[s
 
 
 def _sentencepiece(metadata: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """SentencePiece BPE: blanks become U+2581, unknown characters bytes, the best-scored merge comes first."""
+    """SentencePiece BPE: blanks become U+2581, unknown characters bytes; the best score merges first."""
     for key in ("precompiled_charsmap", "remove_extra_whitespaces"):
-        if np.any(metadata.get(f"tokenizer.ggml.{key}", False)):
+        if metadata.get(f"tokenizer.ggml.{key}", False) is not False:
             raise TokenizerError(
                 f"{where}: tokenizer.ggml.{key} is not supported; use the model's Hugging Face folder"
             )
