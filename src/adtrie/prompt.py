@@ -149,11 +149,9 @@ _EXAMPLES = (
     ("brindal wmk8420w 8kg 1400rpm freestanding washing machine white a+++", "Brindal WMK8420W White"),
     ("kvasir ryx 5 4600 3.9ghz 6 core socket processor boxed", "Kvasir RYX 5 4600 3.9GHz Box"),
 )
-_ASK, _ANSWER, _DONE = (
-    "<|im_start|>user\nListing: ",
-    "<|im_end|>\n<|im_start|>assistant\nProduct name:",
-    "<|im_end|>\n",
-)
+_ASK = "<|im_start|>user\nListing: "
+_ANSWER = "<|im_end|>\n<|im_start|>assistant\nProduct name:"
+_DONE = "<|im_end|>\n"
 DEFAULT_TEMPLATE = PromptTemplate(
     before="".join(f"{_ASK}{listing}{_ANSWER} {name}{_DONE}" for listing, name in _EXAMPLES) + _ASK,
     after=_ANSWER,
