@@ -1,4 +1,4 @@
-"""What must hold before a search is timed: verify = stepwise, exact = all entries scored, on real queries.
+"""What must hold before timing: verify = stepwise, exact = all entries scored, on real queries."""
 
 from __future__ import annotations
 
