@@ -114,7 +114,8 @@ def show(result: dict[str, Any]) -> None:
     for item in result["measured"]:
         title = (
             f"{item['name']}: {item['weight_bytes'] / 1e6:.1f} MB of weights, {item['threads']} thread(s), "
-            f"{item["isa"]}, reads {item['read_bandwidth_gb_s']} GB/s, foreign load {item['foreign_load']:.0%}"
+            f"{item['isa']}, reads {item['read_bandwidth_gb_s']} GB/s, "
+            f"foreign load {item['foreign_load']:.0%}"
         )
         table = Table("rows", "ms/forward", "tokens/s", "GB/s", "% of bandwidth bound", title=title)
         for row in item["rows"]:
