@@ -6,6 +6,7 @@ threads spin for some milliseconds after an answer: leave a pause before timing 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -135,8 +136,9 @@ class TransformersPeer:
 
     def close(self) -> None:
         """Ends the process."""
-        if self._process.stdin is not None and not self._process.stdin.closed:
-            self._process.stdin.close()
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # a request that a dead peer did not take
+                self._process.stdin.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
