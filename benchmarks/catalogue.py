@@ -1,6 +1,6 @@
 """A catalogue of 1,735,369 real strings on one core: `python -m benchmarks.catalogue`.
 
-Seconds to build, bytes per entry, the snapshot, children() of 70 nodes. Answers are checked before anything is
+Seconds to build, bytes per entry, the snapshot, children() of 70 nodes. Answers are checked before any is
 reported. Knows no engine: of the model only the tokenizer is used.
 """
 

@@ -120,6 +120,12 @@ def test_bad_options(options):
         build(["a"], **options)
 
 
+@pytest.mark.parametrize("rows", ["abc", b"abc", {"text": "a"}])
+def test_one_row_instead_of_a_list(rows):
+    with pytest.raises(InputError, match="a list of rows"):
+        build(rows)
+
+
 @pytest.mark.parametrize("end", ["", "ab"])
 def test_end_must_be_one_token(end):
     with pytest.raises(CatalogueError, match="expected one"):

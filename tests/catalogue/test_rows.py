@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import gzip
 import math
+import os
 
 import pytest
 from hypothesis import given, settings
@@ -209,8 +210,10 @@ def test_missing_file_and_folder(tmp_path):
     with pytest.raises(CatalogueError, match="cannot read"):
         RowFile(tmp_path / "none.txt")
     (tmp_path / "folder.txt").mkdir()
-    with pytest.raises(CatalogueError, match="cannot read"):
-        RowFile(tmp_path / "folder.txt")
+    os.mkfifo(tmp_path / "pipe.txt")
+    for name in ("folder.txt", "pipe.txt"):
+        with pytest.raises(CatalogueError, match="cannot read"):
+            RowFile(tmp_path / name)
 
 
 def test_rows_from_memory():

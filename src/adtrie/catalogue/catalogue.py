@@ -6,7 +6,7 @@ Knows the fingerprint of the tokenizer it was built with, but no model and no se
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,8 @@ class Catalogue:
         An entry's tokens are encode(prefix + text) and the one token of `end`. `.report` lists refused and
         merged rows. CatalogueError if no row is left or over half were refused, InputError for options.
         """
+        if isinstance(rows, str | bytes | Mapping):
+            raise InputError("rows is one string or mapping, expected a list of rows; put it into a list")
         builder = Builder(tokenizer, BuildOptions(prefix, end, max_tokens, max_chars))
         total = len(rows) if isinstance(rows, Sized) else 0
         builder.add_all(rows_from_memory(rows), progress, lambda done: total)

@@ -9,6 +9,7 @@ import csv
 import gzip
 import json
 import os
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,7 +37,10 @@ class RowFile:
         ):
             raise CatalogueError(f"{self.path}: unknown kind of file, expected one of {_FORMATS}")
         try:
-            self._size = os.stat(self.path).st_size
+            status = os.stat(self.path)
+            if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
+                raise CatalogueError(f"{self.path}: cannot read: not a regular file; give the path of a file")
+            self._size = status.st_size
             with open(self.path, "rb"):
                 pass
         except OSError as error:
@@ -91,7 +95,7 @@ class RowFile:
                     for values in zip(*columns, strict=True):
                         line += 1
                         yield _row_from_parquet(line, names, values)
-        except (pa.ArrowException, OSError, OverflowError) as error:
+        except (pa.ArrowException, OSError, OverflowError, ValueError) as error:
             raise CatalogueError(f"{self.path}: damaged parquet file: {str(error)[:200]}") from None
 
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -142,6 +143,8 @@ def read_snapshot(path: str | Path) -> Snapshot:
     """
     where = str(path)
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its writer
+            raise CatalogueError(f"{where}: cannot open: not a regular file; give the path of a snapshot")
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             meta, sections = _read_header(file, size, where)
