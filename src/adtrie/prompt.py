@@ -139,8 +139,8 @@ def _read_template(path: Path) -> str:
         ) from None
 
 
-# Invented products: a real one would be copied, since its name is a catalogue entry the model has just read (R@1
-# on dev rows falls from 0.72 to below 0.1); docs/decisions/0003 has the numbers.
+# Invented products: a real one would be copied, since its name is an entry that the model has just read (R@1
+# of plain text with train rows is below 0.1); docs/decisions/0003 has the numbers.
 _EXAMPLES = (
     (
         "oxeltron novaphone 7 plus 128gb dual sim unlocked smartphone space grey",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adtrie.cli.doctor import examine
 from adtrie.cli.options import JsonOption
 from adtrie.cli.terminal import emit, emit_json, guarded, note, printable, progress
 
@@ -30,7 +31,7 @@ def command(
     with progress("answering") as advance:
         report = run(Plan(model=model), note, advance)
     if json:
-        emit_json(asdict(report))
+        emit_json({"machine": examine(), **asdict(report)})
     else:
         emit(printable("\n".join([*_answers(report), *_quality(report), *_costs(report), *_close(report)])))
 
