@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from adtrie.catalogue.trie import Trie
 
 MAX_BATCH = 512  # rows of one round: more would spend the row budget on guesses
+REACH = 3.0  # nats below the best bound at which a node's guessed chance has fallen to 1/e, for k = 1
 LEAST_SCORE = -1e6  # stands for -inf where guesses need a difference
 
 
@@ -125,11 +126,7 @@ class _Search:
         """Guessed chance that each open node must be fed before the proof ends, best first, in (0, 1]."""
         finite = np.maximum(promise, LEAST_SCORE)
         below = finite[0] - finite
-        chance = np.exp(-below / (2.0 + np.log(self.k)))
-        if self.entries.size == self.k:
-            span = max(float(finite[0] - max(self.scores[-1], LEAST_SCORE)), 1e-9)
-            chance = np.maximum(chance, 0.5 + 0.5 * np.clip(1.0 - below / span, 0.0, 1.0))
-        return np.asarray(chance)
+        return np.asarray(np.exp(-below / (REACH + np.log(self.k))))
 
     def _nearest_to_end(
         self, trie: Trie, chosen: Nodes, promise: NDArray[np.float64]
