@@ -57,7 +57,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Public names on first use, so that `adtrie --help` need not load numpy, tokenizers and the native core."""
+    """Public names on first use: `adtrie --help` need not load numpy, tokenizers and the native core."""
     for place, names in _PLACES.items():
         if name in names:
             from importlib import import_module

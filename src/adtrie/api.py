@@ -40,8 +40,8 @@ MAX_SESSIONS = 4  # each holds the keys and values of one template's prefix
 class TargetOptions:
     """How a catalogue is searched; InputError at once for a value out of range.
 
-    `width` is the beam of verify and stepwise, never below k. `max_rows` bounds the rows of exact in total, of
-    verify per forward.
+    `width` is the beam of verify and stepwise, never below k. `max_rows` bounds the rows of exact in total,
+    of verify per forward.
     """
 
     k: int = 10
