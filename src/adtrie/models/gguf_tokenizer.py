@@ -11,16 +11,11 @@ from typing import Any
 import numpy as np
 
 from adtrie.errors import TokenizerError
+from adtrie.models.word_batches import LLAMA3_SPLIT, QWEN2_SPLIT
 
 _NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5
 _BLANK = "\u2581"
 _MAX_PIECE_CHARS = 128
-
-_LLAMA3_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_QWEN2_SPLIT = _LLAMA3_SPLIT.replace("{1,3}", "")
 
 
 def _byte_level(use_regex: bool) -> dict[str, Any]:
@@ -39,8 +34,8 @@ def _sequence(*steps: dict[str, Any]) -> dict[str, Any]:
 _RULES: dict[str, tuple[dict[str, Any] | None, dict[str, Any], bool]] = {
     "gpt-2": (None, _byte_level(True), False),
     "smollm": (None, _sequence({"type": "Digits", "individual_digits": True}, _byte_level(True)), False),
-    "llama-bpe": (None, _sequence(_split(_LLAMA3_SPLIT), _byte_level(False)), True),
-    "qwen2": ({"type": "NFC"}, _sequence(_split(_QWEN2_SPLIT), _byte_level(False)), False),
+    "llama-bpe": (None, _sequence(_split(LLAMA3_SPLIT), _byte_level(False)), True),
+    "qwen2": ({"type": "NFC"}, _sequence(_split(QWEN2_SPLIT), _byte_level(False)), False),
 }
 
 

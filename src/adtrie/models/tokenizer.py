@@ -17,10 +17,12 @@ import tokenizers
 from numpy.typing import NDArray
 
 from adtrie.errors import InputError, TokenizerError
+from adtrie.models.word_batches import encode_by_words, splits_at_blanks
 
 MAX_TEXT_CHARS = 32768
 MAX_TOKEN_IDS = 1 << 21
 _BATCH = 4096  # texts per call: bounds the memory of the library's encoding objects
+_CHUNK = 1 << 20  # texts whose distinct words are encoded together: bounds the memory of the word table
 _PROBE = "Ab 12345 it's  x1,\n\n é e\u0301 ﬁ 東京 \U0001f600\t--don't"
 
 T = TypeVar("T")
@@ -51,6 +53,7 @@ class Tokenizer:
             raise TokenizerError(
                 f"{where}: token ids must lie in 0..{MAX_TOKEN_IDS - 1}, and there must be some"
             )
+        self._by_words = splits_at_blanks(plain)
         self._is_control = _control_mask(template, vocab, where)
         self.eos_token = _known_id(eos, self.vocab_size, "end-of-text token", where)
         self.bos_token = None if bos is None else _known_id(bos, self.vocab_size, "start token", where)
@@ -75,15 +78,29 @@ class Tokenizer:
         for index, text in enumerate(texts):
             _check_text(text, f"text {index}")
         flat: list[NDArray[np.int32]] = [np.zeros(0, np.int32)]
-        lengths: list[int] = [0]
-        for start in range(0, len(texts), _BATCH):
-            batch = list(texts[start : start + _BATCH])
-            rows = _guarded(self._where, lambda batch=batch: self._encode_rows(batch))  # type: ignore[misc]
-            lengths.extend(map(len, rows))
-            flat.append(np.fromiter((token for row in rows for token in row), np.int32))
-        return self._without_control(np.concatenate(flat)), np.cumsum(np.array(lengths, np.int64))
+        lengths: list[NDArray[np.int64]] = [np.zeros(1, np.int64)]
+        for start in range(0, len(texts), _CHUNK):
+            ids, counts = self._encode_chunk(texts[start : start + _CHUNK])
+            flat.append(ids)
+            lengths.append(counts)
+        return self._without_control(np.concatenate(flat)), np.cumsum(np.concatenate(lengths))
+
+    def _encode_chunk(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Flat ids and the number of ids of each text."""
+        if self._by_words:
+            return encode_by_words(texts, self._encode_rows)
+        rows = self._encode_rows(list(texts))
+        ids = np.fromiter((token for row in rows for token in row), np.int32)
+        return ids, np.fromiter(map(len, rows), np.int64, len(rows))
 
     def _encode_rows(self, texts: list[str]) -> list[list[int]]:
+        rows: list[list[int]] = []
+        for start in range(0, len(texts), _BATCH):
+            batch = texts[start : start + _BATCH]
+            rows += _guarded(self._where, lambda batch=batch: self._encode_batch(batch))  # type: ignore[misc]
+        return rows
+
+    def _encode_batch(self, texts: list[str]) -> list[list[int]]:
         encodings = self._plain.encode_batch_fast(texts, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
