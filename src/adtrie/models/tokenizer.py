@@ -22,7 +22,7 @@ from adtrie.models.word_batches import encode_by_words, splits_at_blanks
 MAX_TEXT_CHARS = 32768
 MAX_TOKEN_IDS = 1 << 21
 _BATCH = 4096  # texts per call: bounds the memory of the library's encoding objects
-_CHUNK = 1 << 20  # texts whose distinct words are encoded together: bounds the memory of the word table
+_CHUNK = 1 << 19  # texts whose distinct words are encoded together: bounds the memory of the word table
 _PROBE = "Ab 12345 it's  x1,\n\n é e\u0301 ﬁ 東京 \U0001f600\t--don't"
 
 T = TypeVar("T")
