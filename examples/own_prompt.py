@@ -16,7 +16,7 @@ QUERIES = ("hgv class 1 drivers wanted, nights", "sous chef for a busy kitchen",
 def main() -> None:
     """Prints the best two occupations of each advertisement, with renormalised scores."""
     model = adtrie.load_model("smollm2-135m")
-    catalogue = adtrie.Catalogue.build(OCCUPATIONS, model.tokenizer)
+    catalogue = adtrie.Catalogue.build(OCCUPATIONS, model)
     for query in QUERIES:
         hits = model.target(query, catalogue, k=2, score="renormalised", template=TEMPLATE)
         print(f"{query:40} -> " + ", ".join(f"{hit.text} ({hit.score:.2f})" for hit in hits))

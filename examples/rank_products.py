@@ -16,7 +16,7 @@ PRODUCTS = [
 def main() -> None:
     """Prints every product with its score, best first."""
     model = adtrie.load_model("smollm2-135m")
-    catalogue = adtrie.Catalogue.build(PRODUCTS, model.tokenizer)
+    catalogue = adtrie.Catalogue.build(PRODUCTS, model)
     hits = model.target("sim free iphone 6s 32gb silver unlocked", catalogue, k=len(PRODUCTS))
     for rank, hit in enumerate(hits, start=1):
         print(f"{rank} {hit.score:8.2f} {hit.id} {hit.text}")

@@ -17,7 +17,7 @@ def main() -> None:
     names = [f"{name} {colour}" for name in MODELS for colour in COLOURS]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "phones.cat"
-        adtrie.Catalogue.build(names, model.tokenizer).save(path)
+        adtrie.Catalogue.build(names, model).save(path)
         catalogue = adtrie.Catalogue.open(path)
     model.warm()
     for mode in ("stepwise", "verify", "exact"):

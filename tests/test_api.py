@@ -31,7 +31,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[adtrie.Model]:
 
 @pytest.fixture(scope="module")
 def catalogue(model: adtrie.Model) -> adtrie.Catalogue:
-    return adtrie.Catalogue.build([(str(i), name) for i, name in enumerate(NAMES)], model.tokenizer)
+    return adtrie.Catalogue.build([(str(i), name) for i, name in enumerate(NAMES)], model)
 
 
 def scores(hits: adtrie.Hits) -> list[tuple[str, float]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Literal, get_args, overload
+from typing import Literal, Self, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +115,11 @@ class Hits(Sequence[Hit]):
 
 
 class Model:
-    """A checkpoint on an engine. One request at a time: a lock orders callers from several threads."""
+    """A checkpoint on an engine. One request at a time: a lock orders callers from several threads.
+
+    `Catalogue.build` takes a model as its tokenizer: `fingerprint`, `vocab_size`, `encode` and `encode_batch` are
+    those of the tokenizer; the identity of the weights is `checkpoint.fingerprint`.
+    """
 
     def __init__(self, checkpoint: Checkpoint, engine: Engine) -> None:
         self.checkpoint = checkpoint
@@ -135,8 +139,32 @@ class Model:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer; `Catalogue.build` accepts it."""
+        """The tokenizer of the checkpoint."""
         return self.checkpoint.tokenizer
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 hex of the tokenizer, which a catalogue is bound to."""
+        return self.tokenizer.fingerprint
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids of the tokenizer."""
+        return self.tokenizer.vocab_size
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """Ids int32[n] of plain text; never a control token."""
+        return self.tokenizer.encode(text)
+
+    def encode_batch(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Flat ids int32[sum] and offsets int64[n+1] of many texts."""
+        return self.tokenizer.encode_batch(texts)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def target(
         self,
