@@ -192,9 +192,11 @@ class Session:
         with self._engine._lock, _native_errors():
             return np.asarray(self._core.forward(np.ascontiguousarray(tokens, dtype=np.int32), absolute))
 
-    def logits(self, tokens: NDArray[np.int32], parents: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Logits float32[T, V] of T new rows."""
-        hidden = self.forward(tokens, parents)
+    def logits(
+        self, tokens: NDArray[np.int32], parents: NDArray[np.int32], first: int = 0
+    ) -> NDArray[np.float32]:
+        """Logits float32[T - first, V] of T new rows from index `first` on; the rows before are only fed."""
+        hidden = np.ascontiguousarray(self.forward(tokens, parents)[first:])
         with self._engine._lock, _native_errors():
             return np.asarray(self._core.logits(hidden))
 

@@ -10,6 +10,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -59,6 +60,11 @@ class Tokenizer:
         self.bos_token = None if bos is None else _known_id(bos, self.vocab_size, "start token", where)
         self.add_bos = self._adds_bos() if add_bos is None else add_bos and self.bos_token is not None
         self.fingerprint = _fingerprint(vocab, plain["model"].get("merges"), self.encode(_PROBE))
+
+    @cached_property
+    def control_tokens(self) -> frozenset[int]:
+        """Ids that are no text: turn marks, end of text; the end-of-text token always among them."""
+        return frozenset(np.flatnonzero(self._is_control).tolist()) | {self.eos_token}
 
     def _adds_bos(self) -> bool:
         ids = _guarded(self._where, lambda: self._template.encode("a", add_special_tokens=True).ids)
