@@ -18,15 +18,19 @@ from numpy.typing import NDArray
 
 from adtrie.catalogue import Catalogue, Trie
 from adtrie.config import ModelSpec
+from adtrie.creative import Creative, Writer, draft_table
 from adtrie.engine import Engine, Session
 from adtrie.engine.engine import Activations
 from adtrie.engine.weights import WeightFormat
 from adtrie.errors import InputError
 from adtrie.models import Checkpoint, Tokenizer, open_checkpoint
-from adtrie.prompt import DEFAULT_TEMPLATE, PromptTemplate, normalise_query
+from adtrie.prompt import CREATE_TEMPLATE, DEFAULT_TEMPLATE, PromptTemplate, normalise_query
 from adtrie.search.exact import exact
+from adtrie.search.ngrams import NGramTable
+from adtrie.search.sampling import Sampling
 from adtrie.search.scorer import MAX_K, MAX_WIDTH, SearchResult, check_count
 from adtrie.search.stepwise import stepwise
+from adtrie.search.text_rules import TextRules
 from adtrie.search.verify import verify
 
 Mode = Literal["exact", "verify", "stepwise"]
@@ -203,6 +207,40 @@ class Model:
             hits = _hits(catalogue, result)
             ms = (time.perf_counter() - started) * 1e3
         return Hits(query, hits, float(result.gap), result.forwards, result.rows, ms)
+
+    def create(
+        self,
+        facts: str,
+        rules: TextRules | None = None,
+        sampling: Sampling | None = None,
+        *,
+        beams: int = 1,
+        template: PromptTemplate = CREATE_TEMPLATE,
+        drafts: NGramTable | None = None,
+        draft: bool = True,
+    ) -> Creative:
+        """Ad text from `facts` under `rules` (default: 64 tokens, one line), greedy unless `sampling` says more.
+
+        `draft` guesses ahead (`drafts`: past texts, see `draft_table`): the same text in fewer forwards; a beam
+        is not drafted. Raises InputError for facts or options out of range and for rules that cannot be met,
+        naming the one; CapacityError if prompt and text do not fit the context.
+        """
+        writer = Writer(rules or TextRules(), sampling or Sampling(), beams)
+        text = normalise_query(facts)
+        with self._lock:
+            prompt = template.query_tokens(text, self.tokenizer)
+            large = writer.num_rows(prompt.size) > SESSION_ROWS
+            session = self._session(template, TargetOptions(max_rows=MAX_REQUEST_ROWS if large else 1))
+            cost = self.engine.latency() if draft and beams == 1 else None
+            started = time.perf_counter()
+            writer.check_context(session.prefix_rows + prompt.size, self.spec.max_positions)
+            made = writer.write(session, self.tokenizer, prompt, drafts, cost)
+            ms = (time.perf_counter() - started) * 1e3
+        return Creative(made.text, int(made.tokens.size), made.forwards, ms, made.finish_reason)
+
+    def draft_table(self, texts: Sequence[str], template: PromptTemplate = CREATE_TEMPLATE) -> NGramTable:
+        """Past creatives as guesses for `create`; texts begin as the answer to `template` begins."""
+        return draft_table(texts, template, self.tokenizer)
 
     def warm(self, options: TargetOptions | None = None, template: PromptTemplate = DEFAULT_TEMPLATE) -> None:
         """Computes the shared prefix and the latency table now, so that the first request does not wait."""

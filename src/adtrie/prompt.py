@@ -156,3 +156,20 @@ DEFAULT_TEMPLATE = PromptTemplate(
     before="".join(f"{_ASK}{listing}{_ANSWER} {name}{_DONE}" for listing, name in _EXAMPLES) + _ASK,
     after=_ANSWER,
 )
+# Two invented businesses show the form; an untuned model copies names it has read, so none is real.
+_AD_EXAMPLES = (
+    (
+        "name: Oxeltron NovaPhone 7; kind: smartphone; memory: 128 GB; price: low",
+        "The Oxeltron NovaPhone 7 is a smartphone with 128 GB of memory at a low price.",
+    ),
+    (
+        "name: Brindal Bakery; kind: cafe; area: old town; family friendly: yes",
+        "Brindal Bakery is a family friendly cafe in the old town.",
+    ),
+)
+_FACTS = "<|im_start|>user\nWrite one sentence of ad text with all these facts. Facts: "
+_WRITE = f"{_DONE}<|im_start|>assistant\n"
+CREATE_TEMPLATE = PromptTemplate(
+    before="".join(f"{_FACTS}{facts}{_WRITE}{text}{_DONE}" for facts, text in _AD_EXAMPLES) + _FACTS,
+    after=_WRITE,
+)

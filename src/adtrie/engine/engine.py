@@ -154,6 +154,11 @@ class Session:
             self._prefix_rows = len(prefix)
 
     @property
+    def prefix_rows(self) -> int:
+        """Tokens of the prefix."""
+        return self._prefix_rows
+
+    @property
     def num_rows(self) -> int:
         """Rows fed since the request began, without the prefix."""
         return int(self._core.num_rows) - self._prefix_rows
