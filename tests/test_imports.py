@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "catalogue": {"errors"},
     "search": CORE | {"catalogue"},
     "evaluate": ANYTHING,
+    "creative": CORE | {"models", "prompt", "search"},
     "api": ANYTHING,
     "demo": ANYTHING,
     "cli": ANYTHING,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from adtrie.api import Hit, Hits, Model, TargetOptions, load_model
     from adtrie.catalogue import Catalogue
+    from adtrie.creative import Creative
     from adtrie.errors import (
         AdtrieError,
         CapacityError,
@@ -20,13 +21,18 @@ if TYPE_CHECKING:
         TokenizerError,
     )
     from adtrie.prompt import PromptTemplate
+    from adtrie.search.sampling import Sampling
+    from adtrie.search.text_rules import TextRules
 
 __version__ = "0.1.0"
 
 _PLACES = {
     "adtrie.api": ("Hit", "Hits", "Model", "TargetOptions", "load_model"),
     "adtrie.catalogue": ("Catalogue",),
+    "adtrie.creative": ("Creative",),
     "adtrie.prompt": ("PromptTemplate",),
+    "adtrie.search.sampling": ("Sampling",),
+    "adtrie.search.text_rules": ("TextRules",),
     "adtrie.errors": (
         "AdtrieError",
         "CapacityError",
@@ -42,6 +48,7 @@ __all__ = [
     "CapacityError",
     "Catalogue",
     "CatalogueError",
+    "Creative",
     "FormatError",
     "Hit",
     "Hits",
@@ -49,7 +56,9 @@ __all__ = [
     "Model",
     "ModelError",
     "PromptTemplate",
+    "Sampling",
     "TargetOptions",
+    "TextRules",
     "TokenizerError",
     "__version__",
     "load_model",

@@ -219,10 +219,10 @@ class Model:
         drafts: NGramTable | None = None,
         draft: bool = True,
     ) -> Creative:
-        """Ad text from `facts` under `rules` (default: 64 tokens, one line), greedy unless `sampling` says more.
+        """Ad text from `facts` under `rules` (default: 64 tokens, one line); default `sampling`: greedy.
 
-        `draft` guesses ahead (`drafts`: past texts, see `draft_table`): the same text in fewer forwards; a beam
-        is not drafted. Raises InputError for facts or options out of range and for rules that cannot be met,
+        `draft` guesses ahead (`drafts`: past texts, see `draft_table`): the same text in fewer forwards; a
+        beam is not drafted. Raises InputError for facts or options out of range and for rules that cannot be met,
         naming the one; CapacityError if prompt and text do not fit the context.
         """
         writer = Writer(rules or TextRules(), sampling or Sampling(), beams)

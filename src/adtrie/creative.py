@@ -1,4 +1,4 @@
-"""Creative text on a session: options checked together, the way of decoding chosen, past texts as a draft table.
+"""Creative text on a session: options checked together, a way of decoding chosen, past texts as guesses.
 
 Knows no checkpoint and keeps nothing between requests.
 """

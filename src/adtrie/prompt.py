@@ -42,14 +42,14 @@ class PromptTemplate:
     after: str
 
     @classmethod
-    def parse(cls, text: str) -> PromptTemplate:
+    def parse(cls, text: str, option: str = "--prompt-template") -> PromptTemplate:
         """Template of an option's value: the text itself (`\\n` and `\\t` are escapes) or `@FILE`, literal.
 
         Raises InputError unless exactly one `{query}` stands in it.
         """
         if text.startswith("@"):
-            return cls.from_text(_read_template(Path(text[1:])), source=text)
-        return cls.from_text(text.replace("\\n", "\n").replace("\\t", "\t"), source="--prompt-template")
+            return cls.from_text(_read_template(Path(text[1:]), option), source=text)
+        return cls.from_text(text.replace("\\n", "\n").replace("\\t", "\t"), source=option)
 
     @classmethod
     def from_text(cls, text: str, source: str = "prompt template") -> PromptTemplate:
@@ -119,23 +119,21 @@ def _refuse_surrogates(text: str, name: str) -> None:
         ) from None
 
 
-def _read_template(path: Path) -> str:
+def _read_template(path: Path, option: str) -> str:
     limit = 4 * MAX_TEMPLATE_CHARS
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(f"--prompt-template: cannot read {str(path)!r}: {reason}") from None
+        raise InputError(f"{option}: cannot read {str(path)!r}: {reason}") from None
     if len(data) > limit:
-        raise InputError(
-            f"--prompt-template: {path} is above {limit} bytes; use fewer examples in the template"
-        )
+        raise InputError(f"{option}: {path} is above {limit} bytes; use fewer examples in the template")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"--prompt-template: {path} is not UTF-8 at byte {error.start}; re-save it as UTF-8"
+            f"{option}: {path} is not UTF-8 at byte {error.start}; re-save it as UTF-8"
         ) from None
 
 

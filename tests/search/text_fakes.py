@@ -46,7 +46,9 @@ class PieceCodec:
 class HashModel:
     """Logits float32[T, V + 2] (two rows no token has); counts forwards and rows; refuses a misuse."""
 
-    def __init__(self, seed: int = 0, sigma: float = 2.0, end: float = 0.0, order: int = 3, step: float = 0.0):
+    def __init__(
+        self, seed: int = 0, sigma: float = 2.0, end: float = 0.0, order: int = 3, step: float = 0.0
+    ):
         self.seed, self.sigma, self.end, self.order, self.step = seed, sigma, end, order, step
         self.contexts: list[tuple[int, ...]] = []
         self.calls: list[int] = []

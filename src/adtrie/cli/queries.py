@@ -6,10 +6,12 @@ Knows nothing of models; a line that is no query becomes an error for that line 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from adtrie.cli.terminal import note
 from adtrie.prompt import MAX_QUERY_CHARS
 
 MAX_LINE_BYTES = 4 * MAX_QUERY_CHARS + 8  # the longest UTF-8 of a query, a byte order mark, a line end
@@ -22,6 +24,15 @@ class QueryLine:
     number: int
     text: str
     error: str | None = None
+
+
+def lines(arguments: list[str] | None, what: str) -> Iterator[QueryLine]:
+    """The arguments; without any, the lines of standard input, asked for on a terminal."""
+    if arguments:
+        return from_arguments(arguments)
+    if sys.stdin.isatty():
+        note(f"Type {what}, one per line; Ctrl-D ends.")
+    return from_stream(sys.stdin.buffer)
 
 
 def from_arguments(queries: Iterable[str]) -> Iterator[QueryLine]:

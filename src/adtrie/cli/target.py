@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +18,7 @@ from adtrie.cli.options import (
     WeightsChoice,
     WeightsOption,
 )
-from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, note, printable, warn
+from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, printable, warn
 from adtrie.errors import CapacityError, InputError
 
 if TYPE_CHECKING:
@@ -72,7 +70,7 @@ def command(
     loaded = load_model(model, weights=weights.value, threads=threads)
     opened.check_tokenizer(loaded.tokenizer.fingerprint)
     num_refused = 0
-    for line in _lines(query):
+    for line in queries.lines(query, "queries"):
         try:
             if line.error:
                 raise InputError(line.error)
@@ -111,14 +109,6 @@ def as_text(hits: Hits) -> str:
     gap = "proven" if hits.gap == 0 else f"gap {hits.gap:.3f}" if math.isfinite(hits.gap) else "not proven"
     lines.append(f"      {hits.ms:.1f} ms, {hits.forwards} forwards, {hits.rows} rows, {gap}")
     return printable("\n".join(lines))
-
-
-def _lines(query: list[str] | None) -> Iterator[queries.QueryLine]:
-    if query:
-        return queries.from_arguments(query)
-    if sys.stdin.isatty():
-        note("Type one query per line; Ctrl-D ends.")
-    return queries.from_stream(sys.stdin.buffer)
 
 
 def _refuse(line: queries.QueryLine, reason: str, json: bool) -> None:

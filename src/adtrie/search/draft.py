@@ -29,7 +29,7 @@ LEAST_CHANCE = 0.02
 
 @dataclass
 class _Tree:
-    """Rows of one forward: token, parent (index in the tree, -1 above it) and chance of each; children by token."""
+    """Rows of one forward: token, parent (index in the tree, -1 above it), chance; children by token."""
 
     tokens: list[int]
     parents: list[int]
@@ -82,7 +82,7 @@ def generate_with_drafts(
     writing = Writing(rules, codec)
     if known.size + rules.max_tokens - 1 > max_rows:
         raise CapacityError(
-            f"prompt of {known.size} tokens and {rules.max_tokens} tokens of text do not fit {max_rows} rows; "
+            f"prompt of {known.size} and text of {rules.max_tokens} tokens do not fit {max_rows} rows; "
             "shorten one of them"
         )
     tree, first, above = _Tree.chain(known.tolist()), known.size - 1, -1
@@ -108,7 +108,7 @@ def _tables(known: NDArray[np.int32], writing: Writing, drafts: NGramTable | Non
 def _grow(
     tree: _Tree, writing: Writing, tables: Sequence[NGramTable], cost: RowCost, max_draft: int, first: int
 ) -> None:
-    """Adds the guesses below the last row that are expected to pay: likeliest first, as long as time per token falls.
+    """Adds the guesses below the last row that are expected to pay: likeliest first, while time per token falls.
 
     A row is worth its chance to be a token of the text. Rows that could not be fed by plain decoding (behind
     the last token allowed) are never guessed.
@@ -161,7 +161,7 @@ def _feed(model: LogitModel, tree: _Tree, rows: int, above: int, first: int) -> 
 def _accept(
     writing: Writing, tree: _Tree, logits: NDArray[np.float32], sampling: Sampling, first: int
 ) -> int:
-    """Writes tokens as long as the next one was guessed; the tree row that the last written token continues."""
+    """Writes tokens while the next one was guessed; the tree row that the last written token continues."""
     at = first
     while (token := writing.choose(logits[at - first], sampling)) is not None:
         below = tree.children[at].get(token)

@@ -1,4 +1,4 @@
-"""Free text token by token: greedy, sampled, or the best of a beam. The plain definition, one forward per token.
+"""Free text token by token: greedy, sampled, or the best of a beam. The definition: one forward per token.
 
 Knows the engine as a protocol of one method, and no draft.
 """
@@ -35,7 +35,7 @@ class LogitModel(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Generated:
-    """One text, its tokens int32[n], why it ended, and what it cost: forwards (the prompt's too), rows fed."""
+    """One text, its tokens int32[n], why it ended, its cost: forwards (the prompt's too) and rows fed."""
 
     text: str
     tokens: NDArray[np.int32]
@@ -98,10 +98,10 @@ def beam(
     width: int,
     length_penalty: float = 1.0,
 ) -> Generated:
-    """The best text of a beam: each step keeps the `width` best sums of log-probabilities, ended texts included.
+    """The best text of a beam: each step keeps the `width` best sums of log-probabilities, ended texts too.
 
-    When all kept have ended, the one with the highest sum / tokens ** length_penalty is the answer. Width 1 is
-    greedy. Raises as `generate`.
+    When all kept have ended, the one with the highest sum / tokens ** length_penalty is the answer. Width 1
+    is greedy. Raises as `generate`.
     """
     width = check_count("beams", width, MAX_BEAMS)
     if not 0.0 <= length_penalty <= 10.0:
@@ -129,7 +129,7 @@ def beam(
 
 
 def _continued(one: _Beam, logits: NDArray[np.float32], width: int) -> list[_Beam]:
-    """Up to `width` continuations of a text by one token, likeliest first; one at most is forced or cut short."""
+    """Up to `width` continuations of a text by one token, likeliest first; at most one is forced."""
     logp = _log_softmax(logits)
     if one.writing.pending:
         after = one.writing.copy()

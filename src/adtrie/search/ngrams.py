@@ -46,7 +46,7 @@ class NGramTable:
         self._next = array("i", flat[ends][order].tobytes())
 
     def continuations(self, context: Sequence[int]) -> list[tuple[int, list[tuple[int, int]]]]:
-        """(tokens matched, [(next token, count), ...]) for each suffix of `context` that occurs, longest first."""
+        """(tokens matched, [(next token, count), ...]) per suffix of `context` that occurs, longest first."""
         lo, hi, found = 0, len(self._next), []
         for back, token in enumerate(reversed(context[-MAX_CONTEXT:])):
             column = self._columns[back]
@@ -64,8 +64,8 @@ class NGramTable:
 def likely_next(tables: Sequence[NGramTable], context: Sequence[int]) -> dict[int, float]:
     """Next tokens and their guessed chances, which sum to at most 1.
 
-    Longest context first; what it leaves to tokens never seen after it (distinct / (count + distinct), method C
-    of prediction by partial matching) goes to the next shorter one. Counts of all tables are added.
+    Longest context first; what it leaves to tokens never seen after it (distinct / (count + distinct), method
+    C of prediction by partial matching) goes to the next shorter one. Counts of all tables are added.
     """
     by_size: dict[int, Counter[int]] = {}
     for table in tables:

@@ -1,4 +1,4 @@
-"""The order in which the tokens of one position are tried: most likely first, or drawn with one uniform number.
+"""The order in which tokens are tried at one position: most likely first, or drawn with one uniform number.
 
 A pure function of logits, options and position, so that a draft can be checked against it. Knows no text.
 """
@@ -26,8 +26,8 @@ _MASK = 2**64 - 1
 class Sampling:
     """How a token is picked; temperature 0 takes the most likely one. InputError for a value out of range.
 
-    Filters in this order: temperature, the `top_k` likeliest (0: all), the fewest that hold `top_p` of the mass,
-    those with at least `min_p` of the likeliest one's probability.
+    Filters in this order: temperature, the `top_k` likeliest (0: all), the fewest that hold `top_p` of the
+    mass, those with at least `min_p` of the likeliest one's probability.
     """
 
     temperature: float = 0.0
@@ -41,7 +41,9 @@ class Sampling:
         _check_real("top_p", self.top_p, 0.0, 1.0)
         _check_real("min_p", self.min_p, 0.0, 1.0)
         if self.top_p == 0.0:
-            raise InputError("top_p: expected a number above 0, got 0; use temperature 0 for the likeliest token")
+            raise InputError(
+                "top_p: expected a number above 0, got 0; use temperature 0 for the likeliest token"
+            )
         for name, value, upper in (("top_k", self.top_k, MAX_TOP_K), ("seed", self.seed, MAX_SEED)):
             if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= upper:
                 raise InputError(f"{name}: expected an integer from 0 to {upper}, got {value!r:.60}")
@@ -66,8 +68,8 @@ def uniform(seed: int, position: int) -> float:
 def in_order(logits: NDArray[np.float32], sampling: Sampling, position: int) -> Iterator[int]:
     """Token ids of logits float32[V] in the order they are to be tried until one is not refused.
 
-    Greedy: descending, ties by id. Drawn: the first by `uniform`; after a refusal the number is stretched over
-    the refused token's interval, which makes it uniform again, so the taken token is distributed as the
+    Greedy: descending, ties by id. Drawn: the first by `uniform`; after a refusal the number is stretched
+    over the refused token's interval, which makes it uniform again, so the taken token is distributed as the
     filtered probabilities renormalised without the refused ones. Behind them: the rest, most likely first.
     Raises ModelError for NaN.
     """

@@ -1,4 +1,4 @@
-"""What a text must and must not say, how long it may be and where it stops: `TextRules`, pure functions of text.
+"""What a text must and must not say, how long it may be, where it stops: `TextRules`, functions of text.
 
 Knows no token and no model. Phrases are compared by `folded`: any case, any run of white space.
 """
@@ -126,6 +126,4 @@ def _check_phrases(name: str, phrases: Any) -> None:
                 "leave it out or shorten it"
             )
         if any("\ud800" <= char <= "\udfff" or char == "\ufffd" for char in phrase):
-            raise InputError(
-                f"{name}: {phrase!r:.60} holds a lone surrogate or a replacement character; give readable text"
-            )
+            raise InputError(f"{name}: {phrase!r:.60} holds a lone surrogate or U+FFFD; give readable text")

@@ -24,7 +24,7 @@ MAX_TRIES = 2_000  # tokens tried at one position; beyond, all count as refused
 
 
 class TextCodec(Protocol):
-    """What writing needs of a tokenizer. Decoding is monotone: more tokens leave the text before them as it was."""
+    """What writing needs of a tokenizer; more tokens leave the decoded text before them as it was."""
 
     @property
     def vocab_size(self) -> int: ...
@@ -181,7 +181,7 @@ class Writing:
 
 
 def _tail(rules: TextRules, codec: TextCodec, text: str) -> list[int]:
-    """Tokens that add the phrases missing in `text`, in the order of the rules; the witness that it is possible."""
+    """Tokens that add the phrases missing in `text`, in their order: the witness that it is possible."""
     written = text
     for phrase in rules.must_mention:
         if phrase in rules.missing(written):
@@ -200,12 +200,12 @@ def _check_satisfiable(rules: TextRules, codec: TextCodec) -> None:
     text = codec.decode(tail)
     if len(tail) > rules.max_tokens:
         raise InputError(
-            f"max_tokens: the phrases of must_mention need {len(tail)} tokens, allowed are {rules.max_tokens}; "
+            f"max_tokens: must_mention needs {len(tail)} tokens, allowed are {rules.max_tokens}; "
             "raise max_tokens or leave phrases out"
         )
     if rules.is_too_long(text):
         raise InputError(
-            f"max_chars: the phrases of must_mention need {len(text)} characters, allowed are {rules.max_chars}; "
+            f"max_chars: must_mention needs {len(text)} characters, allowed are {rules.max_chars}; "
             "raise max_chars or leave phrases out"
         )
     said = rules.said(text)
@@ -215,7 +215,9 @@ def _check_satisfiable(rules: TextRules, codec: TextCodec) -> None:
             f"{text!r:.200}; drop it or change the order"
         )
     if rules.before_stop(text) is not None:
-        raise InputError(f"stop: a stop string stands in the phrases of must_mention: {text!r:.200}; change one")
+        raise InputError(
+            f"stop: a stop string stands in the phrases of must_mention: {text!r:.200}; change one"
+        )
     missing = rules.missing(text)
     if missing:
         raise InputError(f"must_mention: the tokenizer cannot write {missing[0]!r}; spell it differently")

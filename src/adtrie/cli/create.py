@@ -1,0 +1,132 @@
+"""`adtrie create`: ad text from facts, within limits, with guesses that never change it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adtrie.cli import queries
+from adtrie.cli.options import JsonOption, ModelOption, ThreadsOption, WeightsChoice, WeightsOption
+from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, printable, warn
+from adtrie.errors import CapacityError, InputError
+
+if TYPE_CHECKING:
+    from adtrie.creative import Creative
+
+NAME = "create"
+EXAMPLE = (
+    'Example: adtrie create -m smollm2-135m --must-mention "Blue Spice" --max-chars 90 '
+    '"name: Blue Spice; type: pub; area: city centre; price: low"'
+)
+MAX_DRAFT_BYTES = 64_000_000
+
+
+@guarded
+def command(
+    model: ModelOption,
+    facts: Annotated[
+        list[str] | None, typer.Argument(help="Facts of one text each; none: one per line of standard input.")
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(help="Text with one {query} where the facts go, \\n for a line end, or @FILE."),
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest text in tokens.")] = 64,
+    max_chars: Annotated[int | None, typer.Option(min=1, help="Longest text in characters.")] = None,
+    must_mention: Annotated[
+        list[str] | None,
+        typer.Option(help="Phrase that occurs, as whole words, in any case; may be repeated."),
+    ] = None,
+    must_not_say: Annotated[
+        list[str] | None,
+        typer.Option(help="Phrase that does not occur, not even in a word; may be repeated."),
+    ] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="Text ends before this; default: a line end; may be repeated.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(min=0, help="0: the most likely token; above: drawn.")] = 0.0,
+    top_k: Annotated[int, typer.Option(min=0, help="Draw from the likeliest so many; 0: all.")] = 0,
+    top_p: Annotated[float, typer.Option(help="Draw from the fewest that hold this share.")] = 1.0,
+    min_p: Annotated[float, typer.Option(help="Draw from those with this share of the likeliest.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same text.")] = 0,
+    beams: Annotated[int, typer.Option(min=1, help="Beam width; above 1 nothing is drawn or guessed.")] = 1,
+    drafts: Annotated[
+        Path | None,
+        typer.Option(help="Past texts, one a line: guesses that save forwards, never change a text."),
+    ] = None,
+    draft: Annotated[bool, typer.Option(help="Guess ahead: same text, fewer forwards.")] = True,
+    weights: WeightsOption = WeightsChoice.auto,
+    threads: ThreadsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write one ad text from facts such as "name: Blue Spice; type: pub".
+
+    Limits and phrases are kept while the text is written. A phrase of --must-mention that is missing when the
+    model would end, or when the room is just enough for it, is written there.
+    """
+    from adtrie.api import load_model
+    from adtrie.prompt import CREATE_TEMPLATE, PromptTemplate
+    from adtrie.search.sampling import Sampling
+    from adtrie.search.text_rules import TextRules
+
+    lines = tuple(string.replace("\\n", "\n") for string in stop) if stop else ("\n",)
+    rules = TextRules(max_tokens, max_chars, lines, tuple(must_mention or ()), tuple(must_not_say or ()))
+    sampling = Sampling(temperature, top_k, top_p, min_p, seed)
+    chosen = PromptTemplate.parse(template, "--template") if template is not None else CREATE_TEMPLATE
+    past = read_texts(drafts) if drafts is not None else None
+    loaded = load_model(model, weights=weights.value, threads=threads)
+    table = loaded.draft_table(past, chosen) if past is not None else None
+    num_refused = 0
+    for line in queries.lines(facts, "facts"):
+        try:
+            if line.error:
+                raise InputError(line.error)
+            made = loaded.create(
+                line.text, rules, sampling, beams=beams, template=chosen, drafts=table, draft=draft
+            )
+        except (InputError, CapacityError) as error:
+            num_refused += 1
+            warn(f"facts {line.number}: {error}")
+            if json:
+                emit_json({"facts": line.text, "line": line.number, "error": str(error)})
+        else:
+            emit_json(as_json(line.text, made)) if json else emit(as_text(made))
+    if num_refused:
+        raise typer.Exit(ExitCode.ERROR)
+
+
+def as_json(facts: str, made: Creative) -> dict[str, object]:
+    """One text as the documented object."""
+    return {
+        "facts": facts,
+        "text": made.text,
+        "finish_reason": made.finish_reason,
+        "tokens": made.tokens,
+        "forwards": made.forwards,
+        "ms": round(made.ms, 3),
+    }
+
+
+def as_text(made: Creative) -> str:
+    """One text for people, and a line of what it cost."""
+    cost = (
+        f"{made.ms:.1f} ms, {made.tokens} tokens in {made.forwards} forwards, ended by {made.finish_reason}"
+    )
+    return printable(f"{made.text}\n      {cost}")
+
+
+def read_texts(path: Path) -> list[str]:
+    """Lines of a UTF-8 file that are not blank; InputError if it is too large or no text."""
+    with path.open("rb") as file:
+        data = file.read(MAX_DRAFT_BYTES + 1)
+    if len(data) > MAX_DRAFT_BYTES:
+        raise InputError(f"--drafts: {path} is above {MAX_DRAFT_BYTES} bytes; give fewer texts")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"--drafts: {path} is not UTF-8 at byte {error.start}; re-save it as UTF-8"
+        ) from None
+    return [line for line in text.splitlines() if line.strip()]
