@@ -121,8 +121,8 @@ class Hits(Sequence[Hit]):
 class Model:
     """A checkpoint on an engine. One request at a time: a lock orders callers from several threads.
 
-    `Catalogue.build` takes a model as its tokenizer: `fingerprint`, `vocab_size`, `encode` and `encode_batch` are
-    those of the tokenizer; the identity of the weights is `checkpoint.fingerprint`.
+    `Catalogue.build` takes a model as its tokenizer: `fingerprint`, `vocab_size`, `encode` and `encode_batch`
+    are those of the tokenizer; the identity of the weights is `checkpoint.fingerprint`.
     """
 
     def __init__(self, checkpoint: Checkpoint, engine: Engine) -> None:
@@ -219,7 +219,7 @@ class Model:
         drafts: NGramTable | None = None,
         draft: bool = True,
     ) -> Creative:
-        """Ad text from `facts` under `rules` (default: 64 tokens, one line); default `sampling`: greedy.
+        """Ad text from `facts` under `rules` (default: 64 tokens, one line), greedy by default.
 
         `draft` guesses ahead (`drafts`: past texts, see `draft_table`): the same text in fewer forwards; a
         beam is not drafted. Raises InputError for facts or options out of range and for rules that cannot be met,

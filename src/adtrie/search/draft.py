@@ -108,7 +108,7 @@ def _tables(known: NDArray[np.int32], writing: Writing, drafts: NGramTable | Non
 def _grow(
     tree: _Tree, writing: Writing, tables: Sequence[NGramTable], cost: RowCost, max_draft: int, first: int
 ) -> None:
-    """Adds the guesses below the last row that are expected to pay: likeliest first, while time per token falls.
+    """Adds the guesses below the last row expected to pay: likeliest first, while time per token falls.
 
     A row is worth its chance to be a token of the text. Rows that could not be fed by plain decoding (behind
     the last token allowed) are never guessed.

@@ -75,7 +75,7 @@ class Writing:
     @property
     def result(self) -> str:
         """The text without white space at its ends and without a character that was not completed."""
-        return self.text.rstrip("\ufffd").strip()
+        return _shown(self.text)
 
     def copy(self) -> Writing:
         """An independent continuation."""
@@ -132,7 +132,7 @@ class Writing:
         stopped = self.rules.before_stop(text)
         if stopped is not None:
             return self._end(stopped, "stop")
-        if self.rules.said(text) is not None:
+        if not text.strip() or self.rules.said(text) is not None:
             return Judgement(Verdict.REFUSE)
         if self.rules.is_too_long(text):
             return self._no_room(text)
@@ -148,7 +148,7 @@ class Writing:
 
     def _end(self, text: str, reason: FinishReason) -> Judgement:
         """The text would end as `text`."""
-        if not text.strip() or self.rules.said(text) is not None:
+        if not _shown(text) or self.rules.said(text) is not None:
             return Judgement(Verdict.REFUSE)
         if self.rules.missing(text):
             return Judgement(Verdict.FORCE if self._missing() else Verdict.REFUSE)
@@ -164,7 +164,7 @@ class Writing:
         if continues_word(kept, text[len(kept) :]):
             shorter = without_last_word(kept)
             kept = shorter if shorter and not self.rules.missing(shorter) else kept
-        return Judgement(Verdict.FINISH, kept, "max_chars") if kept.strip() else Judgement(Verdict.REFUSE)
+        return Judgement(Verdict.FINISH, kept, "max_chars") if _shown(kept) else Judgement(Verdict.REFUSE)
 
     def _missing(self) -> tuple[str, ...]:
         return self.rules.missing(self.text)
@@ -188,6 +188,10 @@ def _tail(rules: TextRules, codec: TextCodec, text: str) -> list[int]:
             written += addition(written, " ".join(phrase.split()))
     added = written[len(text) :]
     return [int(token) for token in codec.encode(added)] if added else []
+
+
+def _shown(text: str) -> str:
+    return text.rstrip("\ufffd").strip()
 
 
 def _is_clean(rules: TextRules, text: str) -> bool:
