@@ -222,7 +222,7 @@ class Model:
         """Ad text from `facts` under `rules` (default: 64 tokens, one line), greedy by default.
 
         `draft` guesses ahead (`drafts`: past texts, see `draft_table`): the same text in fewer forwards; a
-        beam is not drafted. Raises InputError for facts or options out of range and for rules that cannot be met,
+        beam is not drafted. Raises InputError for facts or options out of range or rules that cannot be met,
         naming the one; CapacityError if prompt and text do not fit the context.
         """
         writer = Writer(rules or TextRules(), sampling or Sampling(), beams)

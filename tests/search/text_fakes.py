@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from search_fakes import mix
+
+from adtrie.search.sampling import Sampling
+from adtrie.search.text_rules import TextRules
 
 END = 0
 # Pieces overlap, so that one phrase has many spellings; two are halves of one character.
@@ -77,3 +81,32 @@ class HashModel:
         if self.step:
             values = np.floor(values / self.step) * self.step
         return values.astype(np.float32)
+
+
+CODEC = PieceCodec()
+PROMPT = CODEC.encode("bad cab a bed.\n")
+PHRASES = st.text("abcdeBAD .é", min_size=1, max_size=6).filter(lambda text: bool(text.strip()))
+
+rules = st.builds(
+    TextRules,
+    max_tokens=st.integers(1, 24),
+    max_chars=st.none() | st.integers(1, 40),
+    stop=st.lists(st.sampled_from(["\n", ".", "ad", "b e"]), max_size=2).map(tuple),
+    must_mention=st.lists(PHRASES, max_size=2).map(tuple),
+    must_not_say=st.lists(PHRASES, max_size=3).map(tuple),
+)
+samplings = st.just(Sampling()) | st.builds(
+    Sampling,
+    temperature=st.floats(0.1, 3.0),
+    top_k=st.integers(0, 8),
+    top_p=st.floats(0.1, 1.0),
+    min_p=st.floats(0.0, 0.5),
+    seed=st.integers(0, 1000),
+)
+models = st.builds(
+    dict,
+    seed=st.integers(0, 10_000),
+    end=st.floats(-4.0, 4.0),
+    order=st.integers(1, 3),
+    step=st.sampled_from([0.0, 1.0]),
+)
