@@ -103,7 +103,7 @@ def test_coverage_counts_facts_and_texts() -> None:
 
 
 def test_tasks_that_do_not_ship_say_so(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="GPL-3.0 and does not ship"):
+    with pytest.raises(InputError, match=r"GPL-3\.0 and does not ship"):
         load_creative_task("slogans", tmp_path)
     with pytest.raises(InputError, match="measurements only"):
         load_creative_task("csl", tmp_path)

@@ -1,7 +1,7 @@
 """Does a text state every fact it was given? Rules of words for the slots of the E2E task.
 
-A rule sees words, not meaning. By these rules the human texts of the E2E test set state 90.4 % of its facts, and
-98.8 % of the facts as corrected by tuetschek/e2e-cleaning. Knows no model.
+A rule sees words, not meaning. By these rules the human texts of the E2E test set state 90 % of its facts,
+and 98 % of the facts as corrected by tuetschek/e2e-cleaning. Knows no model.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ _RULES: dict[tuple[str, str], str] = {
     ("familyFriendly", "yes"): rf"\b{_FAMILY}",
     ("familyFriendly", "no"): _near(_NOT, _FAMILY, 6) + r"|\badults?\W?only|\badults?\b",
 }
+_NAMES = ("name", "near")
 _NUMBERS = {"1": "(?:1|one)", "3": "(?:3|three)", "5": "(?:5|five)"}
 _COMPILED = {key: re.compile(rule) for key, rule in _RULES.items()}
 
@@ -73,8 +74,11 @@ def covered(text: str, slots: Iterable[tuple[str, str]]) -> dict[str, bool]:
     A name may lack its "The"; accents and case do not matter. familyFriendly[yes] needs a word for families
     without a denial near it, [no] one with it.
     """
-    plain = _plain(text)
-    return {name: _states(plain, name, value) for name, value in slots}
+    plain, known = _plain(text), list(slots)
+    bare = plain
+    for name, value in known:  # "Raja Indian Cuisine" is no Indian food
+        bare = _rule_of(name, value).sub("", bare) if name in _NAMES else bare
+    return {name: _states(plain if name in _NAMES else bare, name, value) for name, value in known}
 
 
 def coverage(texts: Sequence[str], slots: Sequence[Iterable[tuple[str, str]]]) -> Coverage:
