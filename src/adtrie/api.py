@@ -229,14 +229,11 @@ class Model:
         text = normalise_query(facts)
         with self._lock:
             prompt = template.query_tokens(text, self.tokenizer)
-            large = writer.num_rows(prompt.size) > SESSION_ROWS
-            session = self._session(template, TargetOptions(max_rows=MAX_REQUEST_ROWS if large else 1))
-            cost = self.engine.latency() if draft and beams == 1 else None
-            started = time.perf_counter()
+            rows = min(writer.num_rows(prompt.size) // 2 + 1, MAX_REQUEST_ROWS)
+            session = self._session(template, TargetOptions(max_rows=rows))
             writer.check_context(session.prefix_rows + prompt.size, self.spec.max_positions)
-            made = writer.write(session, self.tokenizer, prompt, drafts, cost)
-            ms = (time.perf_counter() - started) * 1e3
-        return Creative(made.text, int(made.tokens.size), made.forwards, ms, made.finish_reason)
+            cost = self.engine.latency() if draft and beams == 1 else None
+            return writer.write(session, self.tokenizer, prompt, drafts, cost)
 
     def draft_table(self, texts: Sequence[str], template: PromptTemplate = CREATE_TEMPLATE) -> NGramTable:
         """Past creatives as guesses for `create`; texts begin as the answer to `template` begins."""

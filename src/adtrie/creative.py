@@ -6,6 +6,7 @@ Knows no checkpoint and keeps nothing between requests.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from adtrie.errors import CapacityError, InputError
 from adtrie.models import Tokenizer
 from adtrie.prompt import PromptTemplate
 from adtrie.search.draft import generate_with_drafts
-from adtrie.search.generate import MAX_BEAMS, Generated, LogitModel, beam, generate
+from adtrie.search.generate import MAX_BEAMS, LogitModel, beam, generate
 from adtrie.search.ngrams import START, NGramTable
 from adtrie.search.sampling import Sampling
 from adtrie.search.scorer import check_count
@@ -77,17 +78,20 @@ class Writer:
         prompt: NDArray[np.int32],
         drafts: NGramTable | None,
         cost: RowCost | None,
-    ) -> Generated:
+    ) -> Creative:
         """The text after `prompt`; drafted where `cost` is given, which changes its cost only."""
-        rules, sampling = self.rules, self.sampling
+        started = time.perf_counter()
+        rules, sampling, room = self.rules, self.sampling, self.num_rows(prompt.size)
         if self.beams > 1:
-            return beam(model, tokenizer, prompt, rules, self.beams)
-        if cost is None:
-            return generate(model, tokenizer, prompt, rules, sampling)
-        room = self.num_rows(prompt.size)
-        return generate_with_drafts(
-            model, tokenizer, prompt, rules, sampling, drafts=drafts, cost=cost, max_rows=room
-        )
+            made = beam(model, tokenizer, prompt, rules, self.beams)
+        elif cost is None:
+            made = generate(model, tokenizer, prompt, rules, sampling)
+        else:
+            made = generate_with_drafts(
+                model, tokenizer, prompt, rules, sampling, drafts=drafts, cost=cost, max_rows=room
+            )
+        ms = (time.perf_counter() - started) * 1e3
+        return Creative(made.text, int(made.tokens.size), made.forwards, ms, made.finish_reason)
 
 
 def draft_table(texts: Sequence[str], template: PromptTemplate, tokenizer: Tokenizer) -> NGramTable:

@@ -202,7 +202,7 @@ def test_bleu_by_hand() -> None:
 
 
 def test_without_sacrebleu_the_install_line_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
+    monkeypatch.setitem(sys.modules, "sacrebleu.metrics.bleu", None)
     with pytest.raises(AdtrieError, match=r"pip install 'adtrie\[evaluate\]'"):
         bleu(["a"], [["a"]])
 

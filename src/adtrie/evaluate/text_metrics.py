@@ -100,7 +100,7 @@ def _check(texts: Sequence[str], references: References) -> None:
 
 def _sacrebleu() -> Any:
     try:
-        from sacrebleu.metrics import BLEU
+        from sacrebleu.metrics.bleu import BLEU
     except ImportError as error:
         raise AdtrieError(
             "BLEU needs sacrebleu, which is not installed; run: pip install 'adtrie[evaluate]'"
