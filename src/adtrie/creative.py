@@ -6,6 +6,7 @@ Knows no checkpoint and keeps nothing between requests.
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from adtrie.search.scorer import check_count
 from adtrie.search.text_rules import TextRules
 from adtrie.search.writing import FinishReason
 
+MAX_FILLED = 100  # templates filled for one request
+_SLOT = re.compile(r"\{([^{}]{1,40})\}")
 _ROWS_PER_TOKEN = 26  # it and its guesses; beams have no guesses
 
 
@@ -76,7 +79,7 @@ class Writer:
         model: LogitModel,
         tokenizer: Tokenizer,
         prompt: NDArray[np.int32],
-        drafts: NGramTable | None,
+        tables: Sequence[NGramTable],
         cost: RowCost | None,
     ) -> Creative:
         """The text after `prompt`; drafted where `cost` is given, which changes its cost only."""
@@ -88,17 +91,49 @@ class Writer:
             made = generate(model, tokenizer, prompt, rules, sampling)
         else:
             made = generate_with_drafts(
-                model, tokenizer, prompt, rules, sampling, drafts=drafts, cost=cost, max_rows=room
+                model, tokenizer, prompt, rules, sampling, drafts=tables, cost=cost, max_rows=room
             )
         ms = (time.perf_counter() - started) * 1e3
         return Creative(made.text, int(made.tokens.size), made.forwards, ms, made.finish_reason)
 
 
-def draft_table(texts: Sequence[str], template: PromptTemplate, tokenizer: Tokenizer) -> NGramTable:
-    """Past texts as guesses, tokenized as an answer to `template` begins. InputError for a text too long."""
-    if isinstance(texts, str):
-        raise InputError("drafts: expected a list of texts, got one string")
-    lead = "" if not template.after or template.after[-1].isspace() else " "
-    flat, offsets = tokenizer.encode_batch([lead + " ".join(text.split()) for text in texts])
-    pairs = itertools.pairwise(offsets.tolist())
-    return NGramTable(np.concatenate(([START], flat[start:end])) for start, end in pairs)
+class Drafts:
+    """Past texts as guesses. Texts with slots such as "{name} is a {type}" are filled from the facts.
+
+    `lead` stands before a text where the answer to a template begins with it. Guesses change no text.
+    """
+
+    def __init__(self, texts: Sequence[str], tokenizer: Tokenizer, lead: str = "") -> None:
+        """Raises InputError for a text too long or too many of them."""
+        if isinstance(texts, str):
+            raise InputError("drafts: expected a list of texts, got one string")
+        self._tokenizer, self._lead = tokenizer, lead
+        slotted = [(frozenset(map(str.casefold, _SLOT.findall(text))), text) for text in texts]
+        self._table = self._table_of([text for slots, text in slotted if not slots])
+        # Those that state most come first: only so many are filled for one request.
+        self._templates = sorted((pair for pair in slotted if pair[0]), key=lambda pair: -len(pair[0]))
+
+    def tables(self, facts: str) -> list[NGramTable]:
+        """The past texts, and MAX_FILLED templates with slots that `facts` ("name: A; type: pub") has."""
+        values = _values(facts)
+        filled: list[str] = []
+        for slots, template in self._templates:
+            if slots <= values.keys() and len(filled) < MAX_FILLED:
+                filled.append(_SLOT.sub(lambda slot: values[slot[1].casefold()], template))
+        return [self._table, self._table_of(filled)] if filled else [self._table]
+
+    def _table_of(self, texts: Sequence[str]) -> NGramTable:
+        spaced = [self._lead + " ".join(text.split()) for text in texts]
+        flat, offsets = self._tokenizer.encode_batch(spaced)
+        pairs = itertools.pairwise(offsets.tolist())
+        return NGramTable(np.concatenate(([START], flat[start:end])) for start, end in pairs)
+
+
+def lead_of(template: PromptTemplate) -> str:
+    """The space with which an answer begins, unless the template ends in white space."""
+    return "" if not template.after or template.after[-1].isspace() else " "
+
+
+def _values(facts: str) -> dict[str, str]:
+    pairs = (fact.split(":", 1) for fact in facts.split(";") if ":" in fact)
+    return {name.strip().casefold(): value.strip() for name, value in pairs}

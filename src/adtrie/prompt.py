@@ -90,23 +90,23 @@ class PromptTemplate:
         return self.before[:-1] if self.before.endswith(" ") else self.before
 
 
-def normalise_query(query: str) -> str:
+def normalise_query(query: str, name: str = "query") -> str:
     """Query by the rule of catalogue entries: NFC, white space collapsed, invisible characters removed.
 
     Raises InputError for a query that is empty, above MAX_QUERY_CHARS characters as given, or holds lone
     surrogates or control characters. The length is checked first: tokenizing 1 MB takes a second.
     """
     if not isinstance(query, str):
-        raise InputError(f"query: expected a str, got {type(query).__name__}")
+        raise InputError(f"{name}: expected a str, got {type(query).__name__}")
     if len(query) > MAX_QUERY_CHARS:
         raise InputError(
-            f"query: {len(query)} characters, at most {MAX_QUERY_CHARS} are allowed; shorten it "
+            f"{name}: {len(query)} characters, at most {MAX_QUERY_CHARS} are allowed; shorten it "
             f"(it begins {query[:40]!r})"
         )
     try:
         return normalise(query)
     except CatalogueError as error:
-        raise InputError(f"query: {error}; give readable Unicode text") from None
+        raise InputError(f"{name}: {error}; give readable Unicode text") from None
 
 
 def _refuse_surrogates(text: str, name: str) -> None:

@@ -9,8 +9,16 @@ from pathlib import Path
 import pytest
 
 from adtrie.errors import FormatError, InputError
-from adtrie.evaluate import Coverage, CreativeTask, coverage, covered, creative_tasks, load_creative_task
-from adtrie.evaluate.creative_tasks import CREATIVE_SPLITS, facts_text, slots_of
+from adtrie.evaluate import (
+    Brief,
+    Coverage,
+    CreativeTask,
+    coverage,
+    covered,
+    creative_tasks,
+    load_creative_task,
+)
+from adtrie.evaluate.creative_tasks import CREATIVE_SPLITS, facts_text, slots_of, templates_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SLOTS = slots_of(
@@ -47,6 +55,11 @@ def test_facts_are_readable() -> None:
     assert facts_text(SLOTS) == (
         "name: The Eagle; type: coffee shop; family friendly: no; near: Café Rouge; price range: cheap"
     )
+
+
+def test_templates_have_places_for_values() -> None:
+    brief = Brief("", ("The Eagle is a cheap pub near Café Rouge, not The Eagles",), "train", SLOTS)
+    assert templates_of(brief) == ["{name} is a {price range} pub near {near}, not The Eagles"]
 
 
 def test_most_human_texts_state_most_facts(task: CreativeTask) -> None:

@@ -15,8 +15,8 @@ from adtrie.search.generate import generate
 from adtrie.search.ngrams import START, NGramTable, likely_next
 from adtrie.search.text_rules import TextRules
 
-tables = st.none() | st.lists(st.text("abcde .\n", max_size=12), max_size=4).map(
-    lambda texts: NGramTable([[START, *CODEC.encode(text)] for text in texts])
+tables = st.just(()) | st.lists(st.text("abcde .\n", max_size=12), max_size=4).map(
+    lambda texts: (NGramTable([[START, *CODEC.encode(text)] for text in texts]),)
 )
 costs = st.sampled_from([RowCost.flat(), RowCost.kneed(4), RowCost.kneed(1)])
 
@@ -46,7 +46,7 @@ def test_earlier_output_saves_forwards() -> None:
     plain = generate(HashModel(seed=5, end=-20), CODEC, PROMPT, limit)
     assert plain.forwards == plain.tokens.size == 40
     table = NGramTable([[START, *plain.tokens]])
-    ours = generate_with_drafts(HashModel(seed=5, end=-20), CODEC, PROMPT, limit, drafts=table)
+    ours = generate_with_drafts(HashModel(seed=5, end=-20), CODEC, PROMPT, limit, drafts=[table])
     assert ours.tokens.tolist() == plain.tokens.tolist()
     assert ours.forwards <= 8
 
@@ -72,7 +72,7 @@ def test_costly_rows_are_not_guessed() -> None:
     table = NGramTable([CODEC.encode("bed bad cab")])
     cost = RowCost.measured([1, 2], [1.0, 1000.0])
     model = HashModel(end=-20)
-    generate_with_drafts(model, CODEC, PROMPT, limit, drafts=table, cost=cost)
+    generate_with_drafts(model, CODEC, PROMPT, limit, drafts=[table], cost=cost)
     assert set(model.calls[1:]) == {1}
 
 

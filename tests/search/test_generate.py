@@ -202,6 +202,7 @@ def test_everything_blocked_ends_the_text() -> None:
         {"temperature": float("nan")},
         {"temperature": float("inf")},
         {"temperature": "1"},
+        {"temperature": 1e-300},
         {"top_k": -1},
         {"top_k": 1.5},
         {"top_p": 0},

@@ -54,7 +54,9 @@ def command(
     beams: Annotated[int, typer.Option(min=1, help="Beam width; above 1 nothing is drawn or guessed.")] = 1,
     drafts: Annotated[
         Path | None,
-        typer.Option(help="Past texts, one a line: guesses that save forwards, never change a text."),
+        typer.Option(
+            help="Past texts or templates ({name} is a {type}), one a line: guesses that save forwards."
+        ),
     ] = None,
     draft: Annotated[bool, typer.Option(help="Guess ahead: same text, fewer forwards.")] = True,
     weights: WeightsOption = WeightsChoice.auto,
@@ -77,14 +79,14 @@ def command(
     chosen = PromptTemplate.parse(template, "--template") if template is not None else CREATE_TEMPLATE
     past = read_texts(drafts) if drafts is not None else None
     loaded = load_model(model, weights=weights.value, threads=threads)
-    table = loaded.draft_table(past, chosen) if past is not None else None
+    guesses = loaded.drafts_of(past, chosen) if past is not None else None
     num_refused = 0
     for line in queries.lines(facts, "facts"):
         try:
             if line.error:
                 raise InputError(line.error)
             made = loaded.create(
-                line.text, rules, sampling, beams=beams, template=chosen, drafts=table, draft=draft
+                line.text, rules, sampling, beams=beams, template=chosen, drafts=guesses, draft=draft
             )
         except (InputError, CapacityError) as error:
             num_refused += 1

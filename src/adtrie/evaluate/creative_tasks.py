@@ -28,6 +28,7 @@ _SPELLED = {
     "customer rating": "rating",
     "familyFriendly": "family friendly",
 }
+_PLAIN_SLOTS = ("familyFriendly", "rating", "customer rating")
 Row = TypeVar("Row")
 
 
@@ -85,6 +86,21 @@ def slots_of(meaning: str) -> tuple[tuple[str, str], ...]:
 def facts_text(slots: Iterable[tuple[str, str]]) -> str:
     """The prompt's form of slots: "name: Blue Spice; price range: cheap"."""
     return "; ".join(f"{_SPELLED.get(name, name)}: {value}" for name, value in slots)
+
+
+def templates_of(brief: Brief) -> list[str]:
+    """The references with the values of slots as places to fill: "{name} is a {type} near {near}".
+
+    They are guesses for a draft. A value that is a word of its own ("yes", "high") stays.
+    """
+    values = [(value, _SPELLED.get(name, name)) for name, value in brief.slots if name not in _PLAIN_SLOTS]
+    values.sort(key=lambda pair: -len(pair[0]))
+    templates = []
+    for template in brief.references:
+        for value, name in values:
+            template = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", f"{{{name}}}", template)
+        templates.append(template)
+    return templates
 
 
 def _e2e(text: str, where: str) -> Iterator[Brief]:

@@ -7,6 +7,7 @@ Knows the engine as the protocol of `generate`.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,32 +30,30 @@ LEAST_CHANCE = 0.02
 
 @dataclass
 class _Tree:
-    """Rows of one forward: token, parent (index in the tree, -1 above it), chance; children by token."""
+    """Rows of one forward: token, parent (index in the tree, -1 above it); children by token."""
 
     tokens: list[int]
     parents: list[int]
-    chances: list[float]
     children: list[dict[int, int]]
 
     @classmethod
     def chain(cls, tokens: Sequence[int]) -> _Tree:
         """Tokens known to follow each other."""
-        tree = cls([], [], [], [])
+        tree = cls([], [], [])
         for index, token in enumerate(tokens):
-            tree.add(token, index - 1, 1.0)
+            tree.add(token, index - 1)
         return tree
 
-    def add(self, token: int, parent: int, chance: float) -> None:
+    def add(self, token: int, parent: int) -> None:
         if parent >= 0:
             self.children[parent][token] = len(self.tokens)
         self.tokens.append(token)
         self.parents.append(parent)
-        self.chances.append(chance)
         self.children.append({})
 
     def cut(self, size: int) -> None:
         """Keeps the first `size` rows; parents come before their children."""
-        self.tokens, self.parents, self.chances = self.tokens[:size], self.parents[:size], self.chances[:size]
+        self.tokens, self.parents = self.tokens[:size], self.parents[:size]
         self.children = [
             {token: row for token, row in below.items() if row < size} for below in self.children[:size]
         ]
@@ -67,7 +66,7 @@ def generate_with_drafts(
     rules: TextRules,
     sampling: Sampling | None = None,
     *,
-    drafts: NGramTable | None = None,
+    drafts: Sequence[NGramTable] = (),
     cost: RowCost | None = None,
     max_rows: int = 16_384,
 ) -> Generated:
@@ -89,7 +88,8 @@ def generate_with_drafts(
     rows = forwards = 0
     while True:
         spare = max_rows - rows - len(tree.tokens) - (rules.max_tokens - 1 - len(writing.tokens))
-        _grow(tree, writing, _tables(known, writing, drafts), cost, min(spare, MAX_DRAFT_ROWS), first)
+        own = NGramTable([known, [START, *writing.tokens]])
+        _grow(tree, writing, (*drafts, own), cost, min(spare, MAX_DRAFT_ROWS))
         logits = _feed(model, tree, rows, above, first)
         forwards += 1
         at = _accept(writing, tree, logits, sampling, first)
@@ -100,41 +100,42 @@ def generate_with_drafts(
         tree, first = _Tree.chain([writing.tokens[-1]]), 0
 
 
-def _tables(known: NDArray[np.int32], writing: Writing, drafts: NGramTable | None) -> list[NGramTable]:
-    own = NGramTable([known, [START, *writing.tokens]])
-    return [own] if drafts is None else [drafts, own]
+def _grow(tree: _Tree, writing: Writing, tables: Sequence[NGramTable], cost: RowCost, max_draft: int) -> None:
+    """Adds the guesses below the last row with the most expected tokens per millisecond, likeliest first.
 
-
-def _grow(
-    tree: _Tree, writing: Writing, tables: Sequence[NGramTable], cost: RowCost, max_draft: int, first: int
-) -> None:
-    """Adds the guesses below the last row expected to pay: likeliest first, while time per token falls.
-
-    A row is worth its chance to be a token of the text. Rows that could not be fed by plain decoding (behind
-    the last token allowed) are never guessed.
+    A guess is worth its chance to be a token of the text. Rows that plain decoding would not feed (behind the
+    last token allowed) are never guessed.
     """
-    base = len(tree.tokens)
-    max_depth = writing.rules.max_tokens - 1 - len(writing.tokens)
+    base, max_depth = len(tree.tokens), writing.rules.max_tokens - 1 - len(writing.tokens)
     history = [START, *writing.tokens]
-    last = base - 1
+    milliseconds = cost.ms_of(base + np.arange(max(max_draft, 0) + 1))
     heap: list[tuple[float, int, int, int, tuple[int, ...]]] = []
-    serial = 0
+    serial = itertools.count()  # orders equal chances; older first
+    parent, chance, expected = base - 1, 1.0, [1.0]
+    path: tuple[int, ...] = ()
+    while len(expected) < milliseconds.size and _may_pay(expected, chance, milliseconds):
+        if len(path) < max_depth:
+            for token, share in _next(writing, tables, history, path).items():
+                if chance * share >= LEAST_CHANCE and token not in writing.controls:
+                    heapq.heappush(heap, (-chance * share, next(serial), parent, token, path))
+        if not heap:
+            break
+        negative, _, above, token, path = heapq.heappop(heap)
+        parent, chance, path = len(tree.tokens), -negative, (*path, token)
+        tree.add(token, above)
+        expected.append(expected[-1] + chance)
+    tree.cut(base + int(np.argmax(np.array(expected) / milliseconds[: len(expected)])))
 
-    def offer(parent: int, chance: float, path: tuple[int, ...]) -> None:
-        nonlocal serial
-        if len(path) >= max_depth:
-            return
-        for token, share in _next(writing, tables, history, path).items():
-            if chance * share >= LEAST_CHANCE and token not in writing.controls:
-                heapq.heappush(heap, (-chance * share, serial, parent, token, path))
-                serial += 1
 
-    offer(last, 1.0, ())
-    while heap and len(tree.tokens) - base < max_draft:
-        negative, _, parent, token, path = heapq.heappop(heap)
-        tree.add(token, parent, -negative)
-        offer(len(tree.tokens) - 1, -negative, (*path, token))
-    tree.cut(base + _worthwhile(tree.chances[base:], cost, base))
+def _may_pay(expected: Sequence[float], chance: float, milliseconds: NDArray[np.float64]) -> bool:
+    """Whether more guesses of at most `chance` each could still raise the best tokens per millisecond.
+
+    expected[n]: tokens that a forward with n guesses is expected to give; milliseconds[n]: its price.
+    """
+    size = len(expected)
+    best = float(np.max(np.array(expected) / milliseconds[:size]))
+    most = expected[-1] + chance * np.arange(1, milliseconds.size - size + 1)
+    return bool(np.max(most / milliseconds[size:]) > best)
 
 
 def _next(
@@ -144,12 +145,6 @@ def _next(
     if len(path) < len(writing.pending):
         return {writing.pending[len(path)]: 1.0}
     return likely_next(tables, (*history[-8:], *path))
-
-
-def _worthwhile(chances: Sequence[float], cost: RowCost, base: int) -> int:
-    """How many guesses (best first) give the most expected tokens per millisecond."""
-    gains = 1.0 + np.concatenate((np.zeros(1), np.cumsum(chances)))
-    return int(np.argmax(gains / cost.ms_of(base + np.arange(gains.size))))
 
 
 def _feed(model: LogitModel, tree: _Tree, rows: int, above: int, first: int) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from adtrie.errors import InputError, ModelError
 
-MAX_TEMPERATURE = 100.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0  # and 0
 MAX_TOP_K = 1_000_000
 MAX_SEED = 2**63 - 1
 LEAST_SHARE = 1e-9  # tokens below this share of the likeliest one's probability are never drawn
@@ -38,6 +38,10 @@ class Sampling:
 
     def __post_init__(self) -> None:
         _check_real("temperature", self.temperature, 0.0, MAX_TEMPERATURE)
+        if 0.0 < self.temperature < MIN_TEMPERATURE:
+            raise InputError(
+                f"temperature: expected 0 or at least {MIN_TEMPERATURE}, got {self.temperature}; use 0"
+            )
         _check_real("top_p", self.top_p, 0.0, 1.0)
         _check_real("min_p", self.min_p, 0.0, 1.0)
         if self.top_p == 0.0:
