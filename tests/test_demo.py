@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -57,19 +56,37 @@ def test_costs_compare_the_same_listings() -> None:
     assert (dear.speed_up, dear.num_requests, dear.num_proven) == (2.0, 1, 0)
 
 
+def test_the_report_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    cost = demo.Cost("verify k=10", 12.5, 20.0, 4.0, 31.0, 2.5, 40, 7)
+    report = demo.Report(
+        model="tiny",
+        isa="scalar",
+        threads=2,
+        num_entries=12_613,
+        answers=(demo.Answer("a \x1b[31mlisting", "right", (("right", -1.0), ("wrong", -2.0))),),
+        quality=(demo.Quality("tiny, untuned", 0.5, 0.75, 200), demo.Quality("TF-IDF floor", 0.8, 0.9, 200)),
+        costs=(cost,),
+        num_agreeing=40,
+        seconds={"load": 1.0, "requests": 2.0, "total": 4.0},
+    )
+    monkeypatch.setattr(demo, "run", lambda plan, note, advance: report)
+    result = CliRunner().invoke(app, ["demo"])
+    assert result.exit_code == 0, result.stderr
+    assert "  *    -1.000  right" in result.stdout
+    assert "TF-IDF floor                  0.800  0.900" in result.stdout
+    assert "2.50x  7/40" in result.stdout
+    assert "on all 40 listings" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
 @pytest.mark.model
 @pytest.mark.skipif(not cached_path("smollm2-135m").exists(), reason="smollm2-135m is not cached: make demo")
-@pytest.mark.parametrize("options", [[], ["--json"]])
-def test_a_short_demonstration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: list[str]) -> None:
+def test_a_short_demonstration(monkeypatch: pytest.MonkeyPatch) -> None:
     short = demo.Plan(num_listings=2, num_quality=3, num_timed=2, num_exact=1)
     monkeypatch.setattr(demo, "Plan", lambda model: short)
-    result = CliRunner().invoke(app, ["demo", *options])
+    result = CliRunner().invoke(app, ["demo", "--json"])
     assert result.exit_code == 0, result.stderr
-    if options:
-        report = json.loads(result.stdout)
-        assert [row["num_requests"] for row in report["costs"]] == [2, 2, 2, 1]
-        assert len(report["answers"]) == 2
-        assert report["machine"]["isa"] == report["isa"]
-    else:
-        assert "TF-IDF floor" in result.stdout
-        assert "verify gave the entries and scores of stepwise on all 2 listings" in result.stdout
+    report = json.loads(result.stdout)
+    assert [row["num_requests"] for row in report["costs"]] == [2, 2, 2, 1]
+    assert len(report["answers"]) == 2
+    assert report["machine"]["isa"] == report["isa"]
