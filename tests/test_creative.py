@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import adtrie
-from adtrie.creative import MAX_FILLED, Drafts
+from adtrie.creative import MAX_FILLED
 from adtrie.errors import CapacityError, InputError
 from adtrie.search.ngrams import START
 
@@ -47,7 +47,7 @@ def test_greedy_is_the_argmax_of_plain_logits(model: adtrie.Model) -> None:
 @pytest.mark.parametrize("sampling", [None, adtrie.Sampling(temperature=1.0, seed=4)])
 def test_drafts_change_no_text(model: adtrie.Model, sampling: adtrie.Sampling | None) -> None:
     plain = model.create(FACTS, LIMITS, sampling, template=SHORT, draft=False)
-    past = model.drafts_of([plain.text, "{name} is a {type}", "{no such slot}"], SHORT)
+    past = adtrie.Drafts([plain.text, "{name} is a {type}", "{no such slot}"], model, SHORT)
     for drafts in (None, past):
         ours = model.create(FACTS, LIMITS, sampling, template=SHORT, drafts=drafts)
         assert (ours.text, ours.tokens, ours.finish_reason) == (plain.text, plain.tokens, plain.finish_reason)
@@ -55,13 +55,13 @@ def test_drafts_change_no_text(model: adtrie.Model, sampling: adtrie.Sampling | 
 
 
 def test_templates_are_filled_from_the_facts(model: adtrie.Model) -> None:
-    drafts = Drafts(["plain text", "{Name} is a {type}", "{area}"], model.tokenizer, " ")
+    drafts = adtrie.Drafts(["plain text", "{Name} is a {type}", "{area}"], model, SHORT)
     plain, filled = drafts.tables(FACTS)
     first = int(model.encode(" Blue Spice is a pub")[0])
     assert filled.continuations([START]) == [(1, [(first, 1)])]
     assert plain.num_tokens == 1 + model.encode(" plain text").size
     assert len(drafts.tables("no facts")) == 1
-    many = Drafts(["{name}"] * (MAX_FILLED + 5), model.tokenizer)
+    many = adtrie.Drafts(["{name}"] * (MAX_FILLED + 5), model)
     assert many.tables(FACTS)[1].num_tokens == MAX_FILLED * (1 + model.encode("Blue Spice").size)
 
 
@@ -76,7 +76,7 @@ def test_bad_requests_are_named(model: adtrie.Model) -> None:
         with pytest.raises(InputError, match=f"^{expected}"):
             model.create(facts, template=SHORT, **options)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="drafts"):
-        model.drafts_of("one string", SHORT)
+        adtrie.Drafts("one string", model)
     with pytest.raises(CapacityError, match="context"):
         model.create(FACTS, adtrie.TextRules(max_tokens=2_000), template=SHORT)
 

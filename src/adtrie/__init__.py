@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from adtrie.api import Hit, Hits, Model, TargetOptions, load_model
     from adtrie.catalogue import Catalogue
-    from adtrie.creative import Creative
+    from adtrie.creative import Creative, Drafts
     from adtrie.errors import (
         AdtrieError,
         CapacityError,
@@ -29,7 +29,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "adtrie.api": ("Hit", "Hits", "Model", "TargetOptions", "load_model"),
     "adtrie.catalogue": ("Catalogue",),
-    "adtrie.creative": ("Creative",),
+    "adtrie.creative": ("Creative", "Drafts"),
     "adtrie.prompt": ("PromptTemplate",),
     "adtrie.search.sampling": ("Sampling",),
     "adtrie.search.text_rules": ("TextRules",),
@@ -49,6 +49,7 @@ __all__ = [
     "Catalogue",
     "CatalogueError",
     "Creative",
+    "Drafts",
     "FormatError",
     "Hit",
     "Hits",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from adtrie.catalogue import Catalogue, Trie
 from adtrie.config import ModelSpec
-from adtrie.creative import Creative, Drafts, Writer, lead_of
+from adtrie.creative import Creative, Drafts, Writer
 from adtrie.engine import Engine, Session
 from adtrie.engine.engine import Activations
 from adtrie.engine.weights import WeightFormat
@@ -220,24 +220,19 @@ class Model:
     ) -> Creative:
         """Ad text from `facts` under `rules` (default: 64 tokens, one line), greedy by default.
 
-        `draft` guesses ahead (`drafts`: see `drafts_of`): the same text in fewer forwards; a
-        beam is not drafted. Raises InputError for facts or options out of range or rules that cannot be met,
-        naming the one; CapacityError if prompt and text do not fit the context.
+        `draft` guesses ahead, also from `drafts`: the same text in fewer forwards; a beam is not drafted.
+        Raises InputError for facts or options out of range and for rules that contradict each other, naming
+        one; CapacityError if prompt and text do not fit the context.
         """
         writer = Writer(rules or TextRules(), sampling or Sampling(), beams)
         text = normalise_query(facts, "facts")
         with self._lock:
             prompt = template.query_tokens(text, self.tokenizer)
-            rows = min(writer.num_rows(prompt.size) // 2 + 1, MAX_REQUEST_ROWS)
-            session = self._session(template, TargetOptions(max_rows=rows))
+            session = self._session(template, TargetOptions(max_rows=writer.num_rows(prompt.size) // 2 + 1))
             writer.check_context(session.prefix_rows + prompt.size, self.spec.max_positions)
             cost = self.engine.latency() if draft and beams == 1 else None
             tables = drafts.tables(text) if drafts else ()
             return writer.write(session, self.tokenizer, prompt, tables, cost)
-
-    def drafts_of(self, texts: Sequence[str], template: PromptTemplate = CREATE_TEMPLATE) -> Drafts:
-        """Past creatives, or templates with slots ("{name} is a {type}"), as guesses for `create`."""
-        return Drafts(texts, self.tokenizer, lead_of(template))
 
     def warm(self, options: TargetOptions | None = None, template: PromptTemplate = DEFAULT_TEMPLATE) -> None:
         """Computes the shared prefix and the latency table now, so that the first request does not wait."""

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from adtrie.config import RowCost
 from adtrie.errors import CapacityError, InputError
 from adtrie.models import Tokenizer
-from adtrie.prompt import PromptTemplate
+from adtrie.prompt import CREATE_TEMPLATE, PromptTemplate
 from adtrie.search.draft import generate_with_drafts
 from adtrie.search.generate import MAX_BEAMS, LogitModel, beam, generate
 from adtrie.search.ngrams import START, NGramTable
@@ -28,6 +29,7 @@ from adtrie.search.writing import FinishReason
 
 MAX_FILLED = 100  # templates filled for one request
 _SLOT = re.compile(r"\{([^{}]{1,40})\}")
+_MOST_ROWS = 131_000
 _ROWS_PER_TOKEN = 26  # it and its guesses; beams have no guesses
 
 
@@ -63,7 +65,7 @@ class Writer:
 
     def num_rows(self, prompt_len: int) -> int:
         """Rows that a request may feed."""
-        return prompt_len + self.rules.max_tokens * max(self.beams, _ROWS_PER_TOKEN)
+        return min(prompt_len + self.rules.max_tokens * max(self.beams, _ROWS_PER_TOKEN), _MOST_ROWS)
 
     def check_context(self, prompt_len: int, max_positions: int) -> None:
         """Raises CapacityError unless prompt and text fit the context."""
@@ -97,17 +99,29 @@ class Writer:
         return Creative(made.text, int(made.tokens.size), made.forwards, ms, made.finish_reason)
 
 
+class BatchTokenizer(Protocol):
+    """What drafts need of a tokenizer."""
+
+    def encode_batch(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
+
+
 class Drafts:
     """Past texts as guesses. Texts with slots such as "{name} is a {type}" are filled from the facts.
 
-    `lead` stands before a text where the answer to a template begins with it. Guesses change no text.
+    A text is tokenized as the answer to `template` begins: after a space, unless that ends in white space.
     """
 
-    def __init__(self, texts: Sequence[str], tokenizer: Tokenizer, lead: str = "") -> None:
-        """Raises InputError for a text too long or too many of them."""
+    def __init__(
+        self,
+        texts: Sequence[str],
+        tokenizer: BatchTokenizer,
+        template: PromptTemplate = CREATE_TEMPLATE,
+    ) -> None:
+        """`tokenizer` may be a Model. Raises InputError for a text too long or too many of them."""
         if isinstance(texts, str):
             raise InputError("drafts: expected a list of texts, got one string")
-        self._tokenizer, self._lead = tokenizer, lead
+        self._tokenizer = tokenizer
+        self._lead = "" if not template.after or template.after[-1].isspace() else " "
         slotted = [(frozenset(map(str.casefold, _SLOT.findall(text))), text) for text in texts]
         self._table = self._table_of([text for slots, text in slotted if not slots])
         # Those that state most come first: only so many are filled for one request.
@@ -127,11 +141,6 @@ class Drafts:
         flat, offsets = self._tokenizer.encode_batch(spaced)
         pairs = itertools.pairwise(offsets.tolist())
         return NGramTable(np.concatenate(([START], flat[start:end])) for start, end in pairs)
-
-
-def lead_of(template: PromptTemplate) -> str:
-    """The space with which an answer begins, unless the template ends in white space."""
-    return "" if not template.after or template.after[-1].isspace() else " "
 
 
 def _values(facts: str) -> dict[str, str]:

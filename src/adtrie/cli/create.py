@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adtrie.cli import queries
+from adtrie.cli.download import announce
 from adtrie.cli.options import JsonOption, ModelOption, ThreadsOption, WeightsChoice, WeightsOption
 from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, printable, warn
 from adtrie.errors import CapacityError, InputError
@@ -69,6 +70,7 @@ def command(
     model would end, or when the room is just enough for it, is written there.
     """
     from adtrie.api import load_model
+    from adtrie.creative import Drafts
     from adtrie.prompt import CREATE_TEMPLATE, PromptTemplate
     from adtrie.search.sampling import Sampling
     from adtrie.search.text_rules import TextRules
@@ -78,8 +80,9 @@ def command(
     sampling = Sampling(temperature, top_k, top_p, min_p, seed)
     chosen = PromptTemplate.parse(template, "--template") if template is not None else CREATE_TEMPLATE
     past = read_texts(drafts) if drafts is not None else None
+    announce(model)
     loaded = load_model(model, weights=weights.value, threads=threads)
-    guesses = loaded.drafts_of(past, chosen) if past is not None else None
+    guesses = Drafts(past, loaded, chosen) if past is not None else None
     num_refused = 0
     for line in queries.lines(facts, "facts"):
         try:
