@@ -221,8 +221,7 @@ class Model:
         """Ad text from `facts` under `rules` (default: 64 tokens, one line), greedy by default.
 
         `draft` guesses ahead, also from `drafts`: the same text in fewer forwards; a beam is not drafted.
-        Raises InputError for facts or options out of range and for rules that contradict each other, naming
-        one; CapacityError if prompt and text do not fit the context.
+        Raises InputError for bad facts and for rules that contradict (named), CapacityError above context.
         """
         writer = Writer(rules or TextRules(), sampling or Sampling(), beams)
         text = normalise_query(facts, "facts")
