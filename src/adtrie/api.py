@@ -22,7 +22,7 @@ from adtrie.engine import Engine, Session
 from adtrie.engine.engine import Activations
 from adtrie.engine.weights import WeightFormat
 from adtrie.errors import InputError
-from adtrie.models import Checkpoint, Tokenizer, open_checkpoint
+from adtrie.models import AdaptedCheckpoint, Checkpoint, Tokenizer, adapted_checkpoint, open_checkpoint
 from adtrie.prompt import DEFAULT_TEMPLATE, PromptTemplate, normalise_query
 from adtrie.search.exact import exact
 from adtrie.search.scorer import MAX_K, MAX_WIDTH, SearchResult, check_count
@@ -121,9 +121,15 @@ class Model:
     those of the tokenizer; the identity of the weights is `checkpoint.fingerprint`.
     """
 
-    def __init__(self, checkpoint: Checkpoint, engine: Engine) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint | AdaptedCheckpoint,
+        engine: Engine,
+        template: PromptTemplate = DEFAULT_TEMPLATE,
+    ) -> None:
         self.checkpoint = checkpoint
         self.engine = engine
+        self.template = template  # of requests that bring none: an adapter's own
         self._sessions: OrderedDict[tuple[PromptTemplate, Score, int], Session] = OrderedDict()
         self._lock = Lock()
 
@@ -176,7 +182,7 @@ class Model:
         *,
         width: int = 10,
         max_rows: int = 4_096,
-        template: PromptTemplate = DEFAULT_TEMPLATE,
+        template: PromptTemplate | None = None,
     ) -> Hits:
         """The `k` best entries for `query` (all of them if the catalogue is smaller); see `TargetOptions`.
 
@@ -190,10 +196,11 @@ class Model:
         query: str,
         catalogue: Catalogue,
         options: TargetOptions,
-        template: PromptTemplate = DEFAULT_TEMPLATE,
+        template: PromptTemplate | None = None,
     ) -> Hits:
         """`target` with its options checked before."""
         text = normalise_query(query)
+        template = template or self.template
         catalogue.check_tokenizer(self.tokenizer.fingerprint)
         with self._lock:
             session = self._session(template, options)
@@ -204,10 +211,10 @@ class Model:
             ms = (time.perf_counter() - started) * 1e3
         return Hits(query, hits, float(result.gap), result.forwards, result.rows, ms)
 
-    def warm(self, options: TargetOptions | None = None, template: PromptTemplate = DEFAULT_TEMPLATE) -> None:
+    def warm(self, options: TargetOptions | None = None, template: PromptTemplate | None = None) -> None:
         """Computes the shared prefix and the latency table now, so that the first request does not wait."""
         with self._lock:
-            self._session(template, options or TargetOptions())
+            self._session(template or self.template, options or TargetOptions())
             self.engine.latency()
 
     def close(self) -> None:
@@ -244,6 +251,7 @@ class Model:
 def load_model(
     name: str | Path,
     *,
+    adapter: str | Path | None = None,
     weights: WeightFormat = "auto",
     activations: Activations = "int8",
     threads: int | None = None,
@@ -251,16 +259,33 @@ def load_model(
 ) -> Model:
     """Model of an alias, a Hugging Face folder or a .gguf file, ready to answer.
 
-    `weights` auto keeps the file's own type; `activations` float32 is the reference. Raises ModelError,
-    FormatError or TokenizerError, naming the file and field.
+    `adapter`: a shipped one by name or a folder of peft's format, merged into the weights; its template
+    becomes the model's. `weights` auto keeps the file's own type; `activations` float32 is the reference.
+    Raises ModelError, FormatError or TokenizerError, naming the file and field.
     """
-    checkpoint = open_checkpoint(name)
+    checkpoint, template = _open(name, adapter)
     try:
         engine = Engine(checkpoint, weights=weights, activations=activations, threads=threads, isa=isa)
     except BaseException:
         checkpoint.close()
         raise
-    return Model(checkpoint, engine)
+    return Model(checkpoint, engine, template)
+
+
+def _open(
+    name: str | Path, adapter: str | Path | None
+) -> tuple[Checkpoint | AdaptedCheckpoint, PromptTemplate]:
+    base = open_checkpoint(name)
+    if adapter is None:
+        return base, DEFAULT_TEMPLATE
+    try:
+        adapted = adapted_checkpoint(base, adapter)
+        if adapted.template is None:
+            return adapted, DEFAULT_TEMPLATE
+        return adapted, PromptTemplate.from_text(adapted.template, f"template of adapter {adapter}")
+    except BaseException:
+        base.close()
+        raise
 
 
 def _hits(catalogue: Catalogue, result: SearchResult) -> tuple[Hit, ...]:
