@@ -53,7 +53,7 @@ class AdapterCard:
 
 
 class Adapter:
-    """An open adapter folder: A [r, K] and B [N, r] of each adapted linear; W + scale B A is the tuned one."""
+    """An open adapter folder: A [r, K] and B [N, r] of each adapted linear; W + scale B A is the result."""
 
     def __init__(self, path: Path) -> None:
         """Reads configuration, card and header. Raises ModelError (unsupported, missing) or FormatError."""

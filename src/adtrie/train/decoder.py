@@ -108,7 +108,7 @@ class AdaptedLinear:
 
 
 class Decoder:
-    """The forward on batches int64[B, T]. Adapters start with A random (Kaiming), B zero: the model itself."""
+    """The forward on batches int64[B, T]. Adapters start as A random (Kaiming), B zero: the model itself."""
 
     def __init__(
         self, source: WeightSource, lora: LoraShape | None, seed: int = 0, device: str = "cpu"

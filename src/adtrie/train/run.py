@@ -140,7 +140,10 @@ class Run:
             if place.dev_curve[-1][0] != place.step:
                 self._evaluate(improved)
         except (RuntimeError, MemoryError) as error:
-            raise _out_of_memory(error, self.recipe) from error
+            known = _out_of_memory(error, self.recipe)
+            if known is None:
+                raise
+            raise known from error
 
     def save(self) -> None:
         """Writes the state to the folder."""
@@ -177,8 +180,8 @@ class Run:
         value = float(loss.detach())
         if not math.isfinite(value) or not math.isfinite(float(norm)):
             raise AdtrieError(
-                f"the loss is {value:g} (gradient norm {float(norm):g}) at step {place.step}; the last good state "
-                f"(--resume) and the best adapter so far are in {self.folder}; start again with a lower --lr"
+                f"the loss is {value:g} (gradient norm {float(norm):g}) at step {place.step}; the last good "
+                f"state and the best adapter so far are in {self.folder}; start again with a lower --lr"
             )
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -247,12 +250,12 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(recipe).items()}
 
 
-def _out_of_memory(error: BaseException, recipe: Recipe) -> BaseException:
-    """A CapacityError for one of the ways to run out of memory, else `error` itself."""
+def _out_of_memory(error: BaseException, recipe: Recipe) -> CapacityError | None:
+    """A CapacityError if `error` is one of the ways to run out of memory."""
     words = str(error).lower()
     if isinstance(error, MemoryError) or "out of memory" in words or "allocate memory" in words:
         return CapacityError(
             f"out of memory with batches of {recipe.batch_tokens} tokens; use a smaller --batch-tokens, for "
             f"example {max(recipe.batch_tokens // 2, recipe.max_tokens)}"
         )
-    return error
+    return None
