@@ -15,7 +15,6 @@ import typer
 
 from adtrie.cli.options import JsonOption, ThreadsOption
 from adtrie.cli.terminal import emit, emit_json, guarded, note, warn
-from adtrie.errors import InputError
 
 if TYPE_CHECKING:
     from adtrie.train.pairs import PairReport
@@ -68,7 +67,7 @@ def command(
     from adtrie.train.recipe import PAIRS_TEMPLATE, TASK_TEMPLATES, Recipe
     from adtrie.train.tune import Job, tune
 
-    is_file = pairs or source not in TASK_TEMPLATES and ("." in source or "/" in source)
+    is_file = pairs or (source not in TASK_TEMPLATES and ("." in source or "/" in source))
     text = (
         TASK_TEMPLATES.get(source, PAIRS_TEMPLATE)
         if template is None

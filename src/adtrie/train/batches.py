@@ -51,7 +51,7 @@ class BatchOrder:
         return collate([self._examples[i] for i in self._plan[step - self._first]])
 
     def _epoch_plan(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Every example once: shuffled, cut into pools, sorted by length inside, cut into batches, shuffled."""
+        """Every example once: shuffled, cut into pools, sorted by length inside, cut into batches."""
         random = np.random.default_rng([self._seed, epoch])
         order = random.permutation(len(self._lengths))
         mean = float(self._lengths.mean())
@@ -59,9 +59,8 @@ class BatchOrder:
         plan = []
         for start in range(0, len(order), pool_rows):
             pool = order[start : start + pool_rows]
-            plan += cut(
-                pool[np.argsort(self._lengths[pool], kind="stable")], self._lengths, self._batch_tokens
-            )
+            by_length = pool[np.argsort(self._lengths[pool], kind="stable")]
+            plan += cut(by_length, self._lengths, self._batch_tokens)
         return [plan[i] for i in random.permutation(len(plan))]
 
 

@@ -53,7 +53,7 @@ class PairReport:
     def summary(self) -> str:
         """One line for people."""
         return (
-            f"{self.num_rows:,} rows: {self.num_train:,} to train on, {self.num_dev:,} for the dev loss; left out: "
+            f"{self.num_rows:,} rows: {self.num_train:,} to train on, {self.num_dev:,} for dev; left out: "
             f"{self.unusable:,} unusable, {self.too_long:,} too long, {self.duplicate:,} duplicate, "
             f"{self.also_in_test:,} also held out; {self.contradictory:,} queries with several labels"
         )
@@ -81,7 +81,7 @@ class TuneData:
 
 
 def task_data(name: str, tokenizer: Tokenizer, recipe: Recipe) -> TuneData:
-    """Train rows of a built-in task; half of the dev rows from labels never trained on. No test row is used."""
+    """Train rows of a built-in task, and dev rows, half of them of labels never trained on."""
     task = load_task(name)
     half = recipe.dev_rows // 2
     dev = task.sample("dev", half) + task.sample("cold_dev", recipe.dev_rows - half)
@@ -120,8 +120,8 @@ def _prepare(
     report.num_train, report.num_dev = len(data.train), len(data.dev)
     if not data.train or not data.dev:
         raise InputError(
-            f"{name}: {report.num_train} rows to train on and {report.num_dev} dev rows are left, at least one "
-            f"of each is needed; {report.summary()}"
+            f"{name}: {report.num_train} rows to train on and {report.num_dev} dev rows are left, one "
+            f"of each is needed at least; {report.summary()}"
         )
     return data
 
@@ -192,8 +192,8 @@ def _read_csv(path: Path) -> list[Pair]:
             columns = next(reader, [])
             if not {"query", "label"} <= set(columns):
                 raise InputError(
-                    f"--pairs: {path} has the columns {', '.join(columns) or 'none'!r:.80}, expected query and "
-                    "label (and split: train, dev or test, if you want your own)"
+                    f"--pairs: {path} has the columns {', '.join(columns) or 'none'!r:.80}, expected query "
+                    "and label (and split: train, dev or test, if you want your own)"
                 )
             for fields in reader:
                 line = reader.line_num

@@ -21,9 +21,9 @@ FINAL_RATE = 0.05  # share of the learning rate left at the end of the cosine
 class Recipe:
     """What is trained and how; InputError for a value out of range.
 
-    `minutes` bounds the wall time, `steps` fixes the number of updates instead. `batch_tokens` counts tokens of
-    one update, padding included; `max_tokens` prompt and completion of one pair; `patience` dev evaluations
-    without improvement before the run stops.
+    `minutes` bounds the wall time, `steps` fixes the number of updates instead. `batch_tokens` counts tokens
+    of one update, padding included; `max_tokens` prompt and completion of one pair; `patience` dev
+    evaluations without improvement before the run stops.
     """
 
     template: str

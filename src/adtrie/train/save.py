@@ -28,7 +28,7 @@ Tensors = Mapping[str, NDArray[Any]]
 
 
 def write_adapter(folder: Path, tensors: Tensors, recipe: Recipe, base: str, card: Mapping[str, Any]) -> None:
-    """Writes the three files of an adapter; `tensors` by canonical linear name + .A or .B, stored as float16."""
+    """Writes the three files of an adapter; `tensors` by linear name + .A or .B, stored as float16."""
     named = {}
     for name, values in tensors.items():
         linear, side = name.rsplit(".", 1)
