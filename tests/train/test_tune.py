@@ -156,11 +156,16 @@ def test_out_of_memory_names_the_option(job: Job, monkeypatch: pytest.MonkeyPatc
         tune(job, RECIPE, False, quiet)
 
 
-def test_patience_ends_a_run(job: Job) -> None:
-    recipe = replace(RECIPE, learning_rate=1e-8, evaluate_every=2, patience=2, steps=500)
-    result = tune(job, recipe, False, quiet)
-    assert result.position.step < 500
-    assert result.ended_by in ("patience", "steps")
+def test_patience_ends_a_run(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Run._loss
+
+    def stuck(self: Run, batch: object, reduction: str) -> torch.Tensor:
+        loss = plain(self, batch, reduction)  # type: ignore[arg-type]
+        return loss * 0 + 1 if reduction == "sum" else loss
+
+    monkeypatch.setattr(Run, "_loss", stuck)
+    result = tune(job, replace(RECIPE, evaluate_every=2, patience=3), False, quiet)
+    assert (result.position.step, result.position.best_step, result.ended_by) == (6, 0, "patience")
 
 
 def test_a_time_budget_plans_the_steps(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

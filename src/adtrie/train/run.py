@@ -92,7 +92,9 @@ class Run:
                     f"--resume: the run in {self.folder} was started with {key} "
                     f"{values['identity'].get(key)!r:.80}, now it is {value!r:.80}; repeat its command"
                 )
-        self.position = Position(**values["position"])
+        place = self.position = Position(**values["position"])
+        place.train_curve = [(step, loss) for step, loss in place.train_curve]  # JSON knows no tuples
+        place.dev_curve = [(step, loss) for step, loss in place.dev_curve]
         step = torch.tensor(float(self.position.step))
         for name, parameter in self._parameters.items():
             parameter.data.copy_(torch.from_numpy(tensors[f"value {name}"]))
