@@ -40,6 +40,7 @@ class Position:
     total: int = 0  # planned updates; 0 until the plan is made
     num_tokens: int = 0
     elapsed_s: float = 0.0
+    began_s: float = 0.0  # before the first update: one evaluation of the dev loss
     loss: float = math.nan  # smoothed
     best_step: int = -1
     best_loss: float = math.inf
@@ -54,7 +55,9 @@ class Position:
     @property
     def seconds_left(self) -> float | None:
         """Estimate by the mean time of an update; None before the plan is made."""
-        return self.elapsed_s / self.step * (self.total - self.step) if self.total and self.step else None
+        if not (self.total and self.step):
+            return None
+        return (self.elapsed_s - self.began_s) / self.step * (self.total - self.step)
 
 
 Watch = Callable[[Position], None]
@@ -125,6 +128,8 @@ class Run:
         try:
             if not place.dev_curve:
                 self._evaluate(improved)
+                clock()
+                place.began_s = place.elapsed_s
                 self.save()
             while not self._finished():
                 self._update()
@@ -220,8 +225,11 @@ class Run:
             return
         due = place.step == CALIBRATION_STEPS or place.step % recipe.evaluate_every == 0
         if due and place.step >= CALIBRATION_STEPS:
+            update_s = (place.elapsed_s - place.began_s) / place.step
+            if place.step < recipe.evaluate_every:  # no dev evaluation is in the mean yet
+                update_s += place.began_s / recipe.evaluate_every
             left_s = 60 * recipe.minutes - place.elapsed_s
-            fitting = place.step + max(int(left_s * place.step / place.elapsed_s), 1)
+            fitting = place.step + max(int(left_s / update_s), 1)
             # A small correction is not worth a jump of the learning rate.
             if not place.total or abs(fitting - place.total) > 0.05 * place.total:
                 place.total = min(fitting, whole)
