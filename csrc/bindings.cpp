@@ -27,13 +27,14 @@ nb::ndarray<nb::numpy, T> owned(std::vector<T>&& values, std::vector<size_t> sha
   return nb::ndarray<nb::numpy, T>(held->data(), shape.size(), shape.data(), owner);
 }
 
-void check(bool ok, const std::string& message) {
+void check(bool ok, const char* message) {
   if (!ok) throw std::invalid_argument(message);
 }
 
 const KernelTable& kernels_named(const std::string& name) {
   const KernelTable* table = select_kernels(name.c_str());
-  check(table != nullptr, "instruction set '" + name + "' is unknown or not available on this machine");
+  if (table == nullptr)
+    throw std::invalid_argument("instruction set '" + name + "' is unknown or not available on this machine");
   return *table;
 }
 
@@ -87,8 +88,10 @@ void check_rows(const Transformer& model, const Cache& cache, Array<int32_t, 1> 
   std::vector<int> depth(count);
   for (int i = 0; i < count; ++i) {
     const int token = tokens.data()[i], parent = parents.data()[i];
-    check(token >= 0 && token < shape.vocab, "token " + std::to_string(token) + " is outside the vocabulary");
-    check(parent >= -1 && parent < rows + i, "parent " + std::to_string(parent) + " is not an earlier row");
+    if (token < 0 || token >= shape.vocab)
+      throw std::invalid_argument("token " + std::to_string(token) + " is outside the vocabulary");
+    if (parent < -1 || parent >= rows + i)
+      throw std::invalid_argument("parent " + std::to_string(parent) + " is not an earlier row");
     depth[i] = parent < 0 ? 0 : (parent < rows ? cache.position(parent) : depth[parent - rows]) + 1;
     check(depth[i] < shape.max_positions, "path is longer than the model's context");
   }

@@ -55,6 +55,23 @@ struct Run {
   int32_t start, length;
 };
 
+constexpr int kMaxQueries = 6;  // queries of one attention tile: that many rows of sums fit the registers
+
+// Queries of a few rows that share one key/value head, rows ascending, `heads` queries per row.
+// q[i] [D] already scaled, out[i] [D]; runs[r] is the path of row r; D % 16 == 0.
+// keys [row/16][D][16]; values [row][D]; scores: scratch [rows * heads, ld], ld >= path length rounded up to 16.
+struct AttendTile {
+  int num_rows, heads, d;
+  const float* q[kMaxQueries];
+  float* out[kMaxQueries];
+  const Run* runs[kMaxQueries];
+  int num_runs[kMaxQueries];
+  const float* keys;
+  const float* values;
+  float* scores;
+  int64_t ld;
+};
+
 struct KernelTable {
   const char* name;
   // y[r, 16*p + j] (+)= sum_k W[16*p + j, k] x[r, k]  for panels p in [begin, end)
@@ -68,10 +85,8 @@ struct KernelTable {
   void (*quantize_row)(const float* x, int n, int8_t* codes, float* scales, int32_t* sums);
   void (*rms_norm)(const float* x, const float* weight, float epsilon, int n, float* y);
   void (*swiglu)(const float* gate, const float* up, int n, float* y);
-  // Softmax attention of n query heads that share one key/value head over the rows of `runs`.
-  // q [n, D] already scaled; keys [row/16][D][16]; values [row][D]; scores: scratch [n, ld]; out [n, D]; D % 16 == 0.
-  void (*attend)(const float* q, int n, const Run* runs, int num_runs, const float* keys, const float* values, int d,
-                 float* scores, int64_t ld, float* out);
+  // Softmax attention of a tile of queries over the rows of their paths; rows * heads <= kMaxQueries.
+  void (*attend)(const AttendTile&);
   // max and sum(exp(x - max)) of x[0..n).
   void (*log_sum_exp)(const float* x, int n, float* max, float* sum);
   // Bytes read per call are len; returns a checksum so that the read cannot be optimised away (bandwidth probe).

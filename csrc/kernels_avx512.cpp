@@ -45,8 +45,17 @@ inline __m512i broadcast4(const int8_t* p) {
 
 // R rows x P panels. Weights are unsigned codes, activations signed: vpdpbusd(acc, codes, x). The zero point
 // enters as the start value -zero * sum(x), so integers stay exact; a float minimum is one fma per block.
+constexpr int kStep = 4, kRows = 6;  // panels and rows of one pass over a piece of the weights
+
+// Memory to fetch while a tile computes: `lines` cache lines from `next`, spread over its blocks.
+struct Ahead {
+  const char* next;
+  int lines;
+};
+
 template <bool Q4, bool MINS, int R, int P>
-inline void tile_q_i8(const Panels& w, int panel, const Int8Rows& x, int row, float* y, int64_t ys, bool add) {
+inline void tile_q_i8(const Panels& w, int panel, const Int8Rows& x, int row, float* y, int64_t ys, bool add,
+                      Ahead ahead) {
   const int blocks = w.num_inputs / kBlock, per_group = w.group / kBlock, groups = w.num_inputs / w.group;
   constexpr int kChunks = Q4 ? 4 : 8, kBlockBytes = kChunks * 64;
   const int64_t panel_bytes = static_cast<int64_t>(blocks) * kBlockBytes;
@@ -59,8 +68,10 @@ inline void tile_q_i8(const Panels& w, int panel, const Int8Rows& x, int row, fl
   for (int r = 0; r < R; ++r)
     for (int p = 0; p < P; ++p) total[r][p] = _mm512_setzero_ps();
   int group_block = 0;
+  const int fetch = (ahead.lines + blocks - 1) / blocks;
   int64_t at = static_cast<int64_t>(panel) * groups * kPanel;
   for (int b = 0; b < blocks; ++b, codes += kBlockBytes, xs += kBlock) {
+    for (int i = 0; i < fetch; ++i, ahead.next += 64) _mm_prefetch(ahead.next, _MM_HINT_T1);
     __m512i acc[R][P];
     for (int r = 0; r < R; ++r) {
       const __m512i start = MINS ? _mm512_setzero_si512() : _mm512_set1_epi32(-w.zero * sums[r * blocks + b]);
@@ -107,27 +118,44 @@ inline void tile_q_i8(const Panels& w, int panel, const Int8Rows& x, int row, fl
 }
 
 template <bool Q4, bool MINS, int R>
-void rows_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int row, float* y, int64_t ys, bool add) {
+void rows_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int row, float* y, int64_t ys, bool add,
+               Ahead ahead) {
   constexpr int P = R <= 2 ? 4 : 2;
+  const int share = ahead.lines * P / kStep;
   int p = begin;
-  for (; p + P <= end; p += P) tile_q_i8<Q4, MINS, R, P>(w, p, x, row, y, ys, add);
-  for (; p < end; ++p) tile_q_i8<Q4, MINS, R, 1>(w, p, x, row, y, ys, add);
+  for (; p + P <= end; p += P, ahead.next += share * 64)
+    tile_q_i8<Q4, MINS, R, P>(w, p, x, row, y, ys, add, {ahead.next, share});
+  for (; p < end; ++p) tile_q_i8<Q4, MINS, R, 1>(w, p, x, row, y, ys, add, {nullptr, 0});
 }
 
-// A few panels at a time over all rows: the panels are decoded from the nearest cache for every tile of rows.
+void fetch_halves(const uint16_t* halves, int64_t count) {
+  for (int64_t i = 0; i < count; i += 32) _mm_prefetch(reinterpret_cast<const char*>(halves + i), _MM_HINT_T1);
+}
+
+// A few panels at a time over all rows: the panels are decoded from the nearest cache for every tile of rows,
+// which meanwhile fetches its share of the next panels. With one tile the hardware's prefetcher does as well.
 template <bool Q4, bool MINS>
 void panels_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add) {
-  constexpr int kStep = 4, kRows = 6;
+  const int64_t bytes = panel_bytes(w);
+  const int tiles = (rows + kRows - 1) / kRows;
   for (int p = begin; p < end; p += kStep) {
-    const int stop = p + kStep < end ? p + kStep : end;
+    const int stop = p + kStep < end ? p + kStep : end, next = stop + kStep < end ? kStep : end - stop;
+    const char* data = static_cast<const char*>(w.data) + stop * bytes;
+    const int lines = tiles > 1 ? static_cast<int>(next * bytes / 64 / tiles) : 0;
+    if (tiles > 1) {
+      const int64_t halves = static_cast<int64_t>(w.num_inputs / w.group) * kPanel;
+      fetch_halves(w.scales + stop * halves, next * halves);
+      if (MINS) fetch_halves(w.mins + stop * halves, next * halves);
+    }
     int r = 0;
-    for (; r + kRows <= rows; r += kRows) rows_q_i8<Q4, MINS, kRows>(w, p, stop, x, r, y, ys, add);
+    for (; r + kRows <= rows; r += kRows, data += lines * 64)
+      rows_q_i8<Q4, MINS, kRows>(w, p, stop, x, r, y, ys, add, {data, lines});
     switch (rows - r) {
-      case 5: rows_q_i8<Q4, MINS, 5>(w, p, stop, x, r, y, ys, add); break;
-      case 4: rows_q_i8<Q4, MINS, 4>(w, p, stop, x, r, y, ys, add); break;
-      case 3: rows_q_i8<Q4, MINS, 3>(w, p, stop, x, r, y, ys, add); break;
-      case 2: rows_q_i8<Q4, MINS, 2>(w, p, stop, x, r, y, ys, add); break;
-      case 1: rows_q_i8<Q4, MINS, 1>(w, p, stop, x, r, y, ys, add); break;
+      case 5: rows_q_i8<Q4, MINS, 5>(w, p, stop, x, r, y, ys, add, {data, lines}); break;
+      case 4: rows_q_i8<Q4, MINS, 4>(w, p, stop, x, r, y, ys, add, {data, lines}); break;
+      case 3: rows_q_i8<Q4, MINS, 3>(w, p, stop, x, r, y, ys, add, {data, lines}); break;
+      case 2: rows_q_i8<Q4, MINS, 2>(w, p, stop, x, r, y, ys, add, {data, lines}); break;
+      case 1: rows_q_i8<Q4, MINS, 1>(w, p, stop, x, r, y, ys, add, {data, lines}); break;
       default: break;
     }
   }

@@ -196,110 +196,144 @@ void gemm_q_f32(const Panels& w, int begin, int end, const float* x, int64_t xs,
 }
 
 // ---- attention -------------------------------------------------------------------------------------------------
-// Scores of Q query heads against the 16 keys of one block, each a plain sum over d in ascending order.
-template <int Q>
-void block_scores(const float* q, const float* block, int d, float out[Q][kPanel]) {
-  vf acc[Q][kParts];
+// Scores of Q queries against B neighbouring blocks of 16 keys, each a plain sum over d in ascending order.
+template <int Q, int B>
+inline void block_scores(const float* const* q, const float* block, int d, float out[Q][B * kPanel]) {
+  vf acc[Q][B * kParts];
   for (int h = 0; h < Q; ++h)
-    for (int i = 0; i < kParts; ++i) acc[h][i] = vset(0.0f);
-  for (int c = 0; c < d; ++c)
-    for (int i = 0; i < kParts; ++i) {
-      const vf key = vload(block + c * kPanel + i * W);
-      for (int h = 0; h < Q; ++h) acc[h][i] = vfma(key, vset(q[h * d + c]), acc[h][i]);
-    }
-  for (int h = 0; h < Q; ++h)
-    for (int i = 0; i < kParts; ++i) vstore(out[h] + i * W, acc[h][i]);
-}
-
-// Scores in path order, so that the sums below do not depend on where rows happen to lie in the cache.
-template <int Q>
-int64_t path_scores(const float* q, const Run* runs, int num_runs, const float* keys, int d, float* scores, int64_t ld) {
-  int64_t at = 0;
-  for (int s = 0; s < num_runs; ++s) {
-    int row = runs[s].start;
-    const int end = runs[s].start + runs[s].length;
-    while (row < end) {
-      const int block = row / kPanel, lane = row % kPanel;
-      const int take = end - row < kPanel - lane ? end - row : kPanel - lane;
-      float tile[Q][kPanel];
-      block_scores<Q>(q, keys + static_cast<int64_t>(block) * d * kPanel, d, tile);
-      for (int h = 0; h < Q; ++h) std::memcpy(scores + h * ld + at, tile[h] + lane, take * sizeof(float));
-      at += take;
-      row += take;
+    for (int i = 0; i < B * kParts; ++i) acc[h][i] = vset(0.0f);
+  for (int c = 0; c < d; ++c) {
+    vf key[B * kParts];
+    for (int b = 0; b < B; ++b)
+      for (int i = 0; i < kParts; ++i)
+        key[b * kParts + i] = vload(block + static_cast<int64_t>(b) * d * kPanel + c * kPanel + i * W);
+    for (int h = 0; h < Q; ++h) {
+      const vf value = vset(q[h][c]);
+      for (int i = 0; i < B * kParts; ++i) acc[h][i] = vfma(key[i], value, acc[h][i]);
     }
   }
-  return at;
+  for (int h = 0; h < Q; ++h)
+    for (int i = 0; i < B * kParts; ++i) vstore(out[h] + i * W, acc[h][i]);
 }
 
+// Scores of the keys of one run, to scores[h * ld + 0 .. run.length).
 template <int Q>
-void weighted_values(const float* scores, int64_t ld, const float* inverse, const Run* runs, int num_runs,
-                     const float* values, int d, float* out) {
-  constexpr int kWide = W == 1 ? 1 : 4;  // vectors of d kept in registers at a time
-  for (int c = 0; c < d; c += kWide * W) {
-    const int wide = (d - c) / W < kWide ? (d - c) / W : kWide;
+void run_scores(const AttendTile& t, int first, Run run, float* scores) {
+  int row = run.start, at = 0;
+  const int end = run.start + run.length;
+  while (row < end) {
+    const float* block = t.keys + static_cast<int64_t>(row / kPanel) * t.d * kPanel;
+    const int lane = row % kPanel;
+    if (end - row >= 2 * kPanel - lane) {
+      float tile[Q][2 * kPanel];
+      block_scores<Q, 2>(t.q + first, block, t.d, tile);
+      const int take = 2 * kPanel - lane;
+      for (int h = 0; h < Q; ++h) std::memcpy(scores + h * t.ld + at, tile[h] + lane, take * sizeof(float));
+      at += take, row += take;
+    } else {
+      float tile[Q][kPanel];
+      block_scores<Q, 1>(t.q + first, block, t.d, tile);
+      const int take = end - row < kPanel - lane ? end - row : kPanel - lane;
+      for (int h = 0; h < Q; ++h) std::memcpy(scores + h * t.ld + at, tile[h] + lane, take * sizeof(float));
+      at += take, row += take;
+    }
+  }
+}
+
+// out[h][c...] += weights times the values of one run, summed in path order.
+template <int Q>
+void run_values(const AttendTile& t, int first, Run run, const float* weights) {
+  constexpr int kWide = W == 1 ? 1 : W == 8 ? 2 : 4;  // vectors of d kept in registers at a time
+  for (int c = 0; c < t.d; c += kWide * W) {
+    const int wide = (t.d - c) / W < kWide ? (t.d - c) / W : kWide;
     vf acc[Q][kWide];
     for (int h = 0; h < Q; ++h)
-      for (int i = 0; i < kWide; ++i) acc[h][i] = vset(0.0f);
-    int64_t at = 0;
-    for (int s = 0; s < num_runs; ++s) {
-      const float* value = values + static_cast<int64_t>(runs[s].start) * d + c;
-      if (wide == kWide) {
-        for (int n = 0; n < runs[s].length; ++n, ++at, value += d)
-          for (int i = 0; i < kWide; ++i) {
-            const vf v = vload(value + i * W);
-            for (int h = 0; h < Q; ++h) acc[h][i] = vfma(v, vset(scores[h * ld + at]), acc[h][i]);
-          }
-      } else {
-        for (int n = 0; n < runs[s].length; ++n, ++at, value += d)
-          for (int i = 0; i < wide; ++i) {
-            const vf v = vload(value + i * W);
-            for (int h = 0; h < Q; ++h) acc[h][i] = vfma(v, vset(scores[h * ld + at]), acc[h][i]);
-          }
+      for (int i = 0; i < kWide; ++i) acc[h][i] = i < wide ? vload(t.out[first + h] + c + i * W) : vset(0.0f);
+    const float* value = t.values + static_cast<int64_t>(run.start) * t.d + c;
+    if (wide == kWide) {
+      for (int n = 0; n < run.length; ++n, value += t.d) {
+        vf v[kWide];
+        for (int i = 0; i < kWide; ++i) v[i] = vload(value + i * W);
+        for (int h = 0; h < Q; ++h) {
+          const vf weight = vset(weights[h * t.ld + n]);
+          for (int i = 0; i < kWide; ++i) acc[h][i] = vfma(v[i], weight, acc[h][i]);
+        }
       }
+    } else {
+      for (int n = 0; n < run.length; ++n, value += t.d)
+        for (int i = 0; i < wide; ++i)
+          for (int h = 0; h < Q; ++h)
+            acc[h][i] = vfma(vload(value + i * W), vset(weights[h * t.ld + n]), acc[h][i]);
     }
     for (int h = 0; h < Q; ++h)
-      for (int i = 0; i < wide; ++i) vstore(out + h * d + c + i * W, vmul(acc[h][i], vset(inverse[h])));
+      for (int i = 0; i < wide; ++i) vstore(t.out[first + h] + c + i * W, acc[h][i]);
   }
 }
 
 template <int Q>
-void attend_heads(const float* q, const Run* runs, int num_runs, const float* keys, const float* values, int d,
-                  float* scores, int64_t ld, float* out) {
-  const int64_t length = path_scores<Q>(q, runs, num_runs, keys, d, scores, ld);
-  float inverse[Q];
-  for (int h = 0; h < Q; ++h) {
-    float* s = scores + h * ld;
-    for (int64_t i = length; i % 16 != 0; ++i) s[i] = -FLT_MAX;  // pads weigh about 1e-38, nothing beside 1
-    const int padded = static_cast<int>((length + 15) / 16 * 16);
-    vf m = vset(-FLT_MAX);
-    for (int i = 0; i < padded; i += W) m = vmax(m, vload(s + i));
-    float lanes[W];
-    vstore(lanes, m);
-    float top = lanes[0];
-    for (int j = 1; j < W; ++j) top = lanes[j] > top ? lanes[j] : top;
-    vf total = vset(0.0f);
-    for (int i = 0; i < padded; i += W) {
-      const vf e = vexp(vsub(vload(s + i), vset(top)));
-      vstore(s + i, e);
-      total = vadd(total, e);
-    }
-    inverse[h] = 1.0f / hsum(total);
+void dispatch_run(bool scoring, const AttendTile& t, int first, int count, Run run, float* scores) {
+  if constexpr (Q > 0) {
+    if (count != Q)
+      dispatch_run<Q - 1>(scoring, t, first, count, run, scores);
+    else if (scoring)
+      run_scores<Q>(t, first, run, scores);
+    else
+      run_values<Q>(t, first, run, scores);
   }
-  weighted_values<Q>(scores, ld, inverse, runs, num_runs, values, d, out);
 }
 
-void attend(const float* q, int n, const Run* runs, int num_runs, const float* keys, const float* values, int d,
-            float* scores, int64_t ld, float* out) {
-  while (n > 0) {
-    const int take = n >= 4 ? 4 : n;
-    if (take == 4) attend_heads<4>(q, runs, num_runs, keys, values, d, scores, ld, out);
-    if (take == 3) attend_heads<3>(q, runs, num_runs, keys, values, d, scores, ld, out);
-    if (take == 2) attend_heads<2>(q, runs, num_runs, keys, values, d, scores, ld, out);
-    if (take == 1) attend_heads<1>(q, runs, num_runs, keys, values, d, scores, ld, out);
-    n -= take;
-    q += take * d;
-    out += take * d;
+// Visits the paths in order: what all rows share of their first run once for all queries, the rest row by row.
+// Sums stay in path order per query, so a row's result does not depend on the rows beside it.
+inline void visit_paths(bool scoring, const AttendTile& t) {
+  int shared = t.runs[0][0].length;
+  for (int r = 1; r < t.num_rows; ++r) shared = t.runs[r][0].length < shared ? t.runs[r][0].length : shared;
+  const int start = t.runs[0][0].start;
+  dispatch_run<kMaxQueries>(scoring, t, 0, t.num_rows * t.heads, {start, shared}, t.scores);
+  for (int r = 0; r < t.num_rows; ++r) {
+    const int first = r * t.heads;
+    float* scores = t.scores + first * t.ld + shared;
+    for (int s = 0; s < t.num_runs[r]; ++s) {
+      const Run run = t.runs[r][s];
+      const Run rest = s == 0 ? Run{run.start + shared, run.length - shared} : run;
+      if (rest.length > 0) dispatch_run<kMaxQueries>(scoring, t, first, t.heads, rest, scores);
+      scores += rest.length;
+    }
   }
+}
+
+// exp(score - max) in place over a path padded to 16; returns 1 / sum.
+inline float softmax_weights(float* scores, int length) {
+  for (int i = length; i % kPanel != 0; ++i) scores[i] = -FLT_MAX;  // pads weigh about 1e-38, nothing beside 1
+  const int padded = (length + kPanel - 1) / kPanel * kPanel;
+  vf m = vset(-FLT_MAX);
+  for (int i = 0; i < padded; i += W) m = vmax(m, vload(scores + i));
+  float lanes[W];
+  vstore(lanes, m);
+  float top = lanes[0];
+  for (int j = 1; j < W; ++j) top = lanes[j] > top ? lanes[j] : top;
+  vf total = vset(0.0f);
+  for (int i = 0; i < padded; i += W) {
+    const vf e = vexp(vsub(vload(scores + i), vset(top)));
+    vstore(scores + i, e);
+    total = vadd(total, e);
+  }
+  return 1.0f / hsum(total);
+}
+
+void attend(const AttendTile& t) {
+  visit_paths(true, t);
+  float inverse[kMaxQueries];
+  for (int r = 0; r < t.num_rows; ++r) {
+    int length = 0;
+    for (int s = 0; s < t.num_runs[r]; ++s) length += t.runs[r][s].length;
+    for (int h = r * t.heads; h < (r + 1) * t.heads; ++h) {
+      inverse[h] = softmax_weights(t.scores + h * t.ld, length);
+      for (int i = 0; i < t.d; ++i) t.out[h][i] = 0.0f;
+    }
+  }
+  visit_paths(false, t);
+  for (int h = 0; h < t.num_rows * t.heads; ++h)
+    for (int i = 0; i < t.d; i += W) vstore(t.out[h] + i, vmul(vload(t.out[h] + i), vset(inverse[h])));
 }
 
 }  // namespace

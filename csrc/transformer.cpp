@@ -38,10 +38,11 @@ Transformer::Transformer(const Shape& shape, const KernelTable& kernels, int num
 // Buffers of one pass. `local[0]` is shared by all threads unless the pass has few rows.
 struct Cache::Scratch {
   struct Local {
-    std::vector<float> normed, scores, q_out;
+    std::vector<float> normed, scores, out;
     Int8Buffer int8;
   };
   int hidden, q_width, kv_width, inner;  // padded column counts
+  int path_stride = 0;                   // longest path of the pass, padded
   std::vector<float> x, q, k, v, rotated, attended, gate, up, cosines, sines;
   std::vector<Local> local;
   std::vector<Run> runs;
@@ -50,7 +51,7 @@ struct Cache::Scratch {
   Scratch(const Shape& s, int head_stride, int num_threads)
       : hidden(padded(s.hidden)), q_width(padded(s.num_heads * s.head_size)),
         kv_width(padded(s.num_kv_heads * s.head_size)), inner(padded(s.intermediate)), local(num_threads) {
-    for (Local& own : local) own.q_out.resize(static_cast<size_t>(s.num_heads) * head_stride);
+    for (Local& own : local) own.out.resize(static_cast<size_t>(kMaxQueries) * head_stride);
   }
   void resize(const Shape& s, int head_stride, int rows, int longest_path) {
     const auto grow = [rows](std::vector<float>& v, int64_t columns) {
@@ -59,8 +60,9 @@ struct Cache::Scratch {
     grow(x, hidden), grow(q, q_width), grow(k, kv_width), grow(v, kv_width), grow(attended, q_width);
     grow(rotated, static_cast<int64_t>(s.num_heads) * head_stride), grow(gate, inner), grow(up, inner);
     grow(cosines, s.head_size / 2), grow(sines, s.head_size / 2);
+    path_stride = padded(longest_path);
     for (size_t i = 0; i < local.size(); ++i) {
-      const size_t scores = static_cast<size_t>(4) * padded(longest_path + kPanel);
+      const size_t scores = kMaxQueries * static_cast<size_t>(path_stride);
       if (local[i].scores.size() < scores) local[i].scores.resize(scores);
       if (i == 0 || rows <= kFewRows) grow(local[i].normed, hidden);
     }
@@ -180,24 +182,40 @@ void Cache::place_heads(int index, int first, Range items) {
   }
 }
 
-// Items are (row, group of query heads of one key/value head), split finer when there are few rows.
+// Items are (rows, query heads of one key/value head) that fit one tile; single heads when there are few rows,
+// so that all threads get some. Rows of a tile must begin at the same cache row, as those of one request do.
 void Cache::attend_rows(int index, int num_tokens, int thread, int num_threads) {
   Scratch& s = *scratch_;
   const Shape& shape = model_.shape();
   const int stride = model_.head_stride(), shared = shape.num_heads / shape.num_kv_heads;
-  const bool single_heads = num_tokens * shape.num_kv_heads < 4 * num_threads;
-  const int group = single_heads ? 1 : shared, per_row = shape.num_heads / group;
+  const bool single_heads = num_tokens * shape.num_kv_heads < 4 * num_threads || shared > kMaxQueries;
+  const int heads = single_heads ? 1 : shared, per_row = shape.num_heads / heads;
+  const int tile_rows = single_heads ? 1 : kMaxQueries / heads, tiles = (num_tokens + tile_rows - 1) / tile_rows;
   Scratch::Local& own = s.local[thread];
-  const int64_t ld = static_cast<int64_t>(own.scores.size() / 4 / kPanel * kPanel);
-  const Range items = split(num_tokens * per_row, thread, num_threads);
+  AttendTile tile{};
+  tile.heads = heads, tile.d = stride, tile.scores = own.scores.data(), tile.ld = s.path_stride;
+  const Range items = split(tiles * per_row, thread, num_threads);
   for (int item = items.begin; item < items.end; ++item) {
-    const int r = item / per_row, head = item % per_row * group, kv = head / shared;
-    model_.kernels().attend(s.rotated.data() + (static_cast<int64_t>(r) * shape.num_heads + head) * stride, group,
-                            s.runs.data() + s.run_ptr[r], s.run_ptr[r + 1] - s.run_ptr[r], keys(index, kv),
-                            values(index, kv), stride, own.scores.data(), ld, own.q_out.data());
-    float* out = s.attended.data() + static_cast<int64_t>(r) * s.q_width + head * shape.head_size;
-    for (int h = 0; h < group; ++h)
-      std::memcpy(out + h * shape.head_size, own.q_out.data() + h * stride, shape.head_size * sizeof(float));
+    const int head = item % per_row * heads, kv = head / shared, end = std::min((item / per_row + 1) * tile_rows, num_tokens);
+    tile.keys = keys(index, kv), tile.values = values(index, kv);
+    for (int r = item / per_row * tile_rows; r < end;) {
+      const int first = r;
+      for (tile.num_rows = 0; r < end && s.runs[s.run_ptr[r]].start == s.runs[s.run_ptr[first]].start; ++r) {
+        tile.runs[tile.num_rows] = s.runs.data() + s.run_ptr[r];
+        tile.num_runs[tile.num_rows] = s.run_ptr[r + 1] - s.run_ptr[r];
+        for (int h = 0; h < heads; ++h) {
+          tile.q[tile.num_rows * heads + h] =
+              s.rotated.data() + (static_cast<int64_t>(r) * shape.num_heads + head + h) * stride;
+          tile.out[tile.num_rows * heads + h] = own.out.data() + (tile.num_rows * heads + h) * stride;
+        }
+        ++tile.num_rows;
+      }
+      model_.kernels().attend(tile);
+      for (int i = 0; i < tile.num_rows * heads; ++i) {
+        float* out = s.attended.data() + static_cast<int64_t>(first + i / heads) * s.q_width;
+        std::memcpy(out + (head + i % heads) * shape.head_size, tile.out[i], shape.head_size * sizeof(float));
+      }
+    }
   }
 }
 

@@ -117,8 +117,8 @@ class Hits(Sequence[Hit]):
 class Model:
     """A checkpoint on an engine. One request at a time: a lock orders callers from several threads.
 
-    `Catalogue.build` takes a model as its tokenizer: `fingerprint`, `vocab_size`, `encode` and `encode_batch` are
-    those of the tokenizer; the identity of the weights is `checkpoint.fingerprint`.
+    `Catalogue.build` takes a model as its tokenizer: `fingerprint`, `vocab_size`, `encode` and `encode_batch`
+    are those of the tokenizer; the identity of the weights is `checkpoint.fingerprint`.
     """
 
     def __init__(

@@ -102,7 +102,7 @@ class Report:
 def run(plan: Plan, note: Note, advance: Advance) -> Report:
     """Runs all of `plan`; raises ModelError if verify and stepwise ever disagree."""
     clock = _Clock()
-    note(f"loading {plan.model} (the first time: a download of about 100 MB) ...")
+    note(f"loading {plan.model} ...")
     model = load_model(plan.model)
     clock.lap("load")
     task = load_task("pricerunner")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adtrie.cli.doctor import examine
+from adtrie.cli.download import announce
 from adtrie.cli.options import JsonOption
 from adtrie.cli.terminal import emit, emit_json, guarded, note, printable, progress
 
@@ -28,6 +29,7 @@ def command(
     """Put a real 135M model behind 12,613 real keywords; print answers, quality and speed."""
     from adtrie.demo import Plan, run
 
+    announce(model)
     with progress("answering") as advance:
         report = run(Plan(model=model), note, advance)
     if json:

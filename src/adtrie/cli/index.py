@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adtrie.cli.download import announce
 from adtrie.cli.options import JsonOption, ModelOption
 from adtrie.cli.terminal import emit, emit_json, guarded, note, progress, warn
 from adtrie.errors import InputError
@@ -45,6 +46,7 @@ def command(
 
     if out.is_dir():
         raise InputError(f"OUT: {out} is a directory; name a file in it")
+    announce(model)
     started = time.perf_counter()
     with open_checkpoint(model) as checkpoint, progress(f"indexing {rows.name}") as advance:
         catalogue = Catalogue.build_from_file(

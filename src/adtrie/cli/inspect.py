@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from adtrie.cli.download import announce
 from adtrie.cli.options import JsonOption
 from adtrie.cli.terminal import emit, emit_json, guarded
 
@@ -68,6 +69,7 @@ def examine_model(source: str, verify: bool) -> dict[str, object]:
     """Facts of a checkpoint; with `verify` every tensor is read (FormatError names a damaged one)."""
     from adtrie.models import open_checkpoint
 
+    announce(source)
     with open_checkpoint(source) as checkpoint:
         tensors = checkpoint.tensors()
         if verify:

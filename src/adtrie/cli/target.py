@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adtrie.cli import queries
+from adtrie.cli.download import announce
 from adtrie.cli.options import (
     AdapterOption,
     JsonOption,
@@ -73,6 +74,7 @@ def command(
     options = TargetOptions(k, mode.value, score.value, width, max_rows)
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
     opened = Catalogue.open(catalogue)
+    announce(model)
     loaded = load_model(model, adapter=adapter, weights=weights.value, threads=threads)
     opened.check_tokenizer(loaded.tokenizer.fingerprint)
     num_refused = 0

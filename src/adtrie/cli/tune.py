@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adtrie.cli.download import announce
 from adtrie.cli.options import JsonOption, ThreadsOption
 from adtrie.cli.terminal import emit, emit_json, guarded, note, warn
 
@@ -86,6 +87,7 @@ def command(
     )
     words = [word for word in sys.argv[1:] if word not in ("--resume", "--json")]
     job = Job(model, Path(source) if is_file else source, out, shlex.join(["adtrie", *words]), threads)
+    announce(model)
     try:
         with _shown() as watch:
             result = tune(job, recipe, resume, watch, _show_report)

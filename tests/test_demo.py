@@ -1,0 +1,92 @@
+"""The demonstration: it refuses to time wrong answers, and its numbers are those of its log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pytest
+from typer.testing import CliRunner
+
+from adtrie import demo
+from adtrie.api import Hit, Hits
+from adtrie.cli import app
+from adtrie.errors import ModelError
+from adtrie.models.alias import cached_path
+
+
+def hits(entries: Sequence[tuple[str, float]], ms: float = 1.0, gap: float = 0.0, forwards: int = 1) -> Hits:
+    found = tuple(Hit(text, text, score, (text,)) for text, score in entries)
+    return Hits("query", found, gap, forwards, 2 * forwards, ms)
+
+
+BEAM = hits([("a", -1.0), ("b", -2.0)], gap=0.5)
+
+
+@pytest.mark.parametrize(
+    ("verify", "exact", "agree"),
+    [
+        (BEAM, hits([("a", -1.0)]), True),
+        (BEAM, hits([("better", -0.5)]), True),
+        (hits([("a", -1.0 + 1e-7), ("b", -2.0)]), hits([("a", -1.0)]), True),
+        (hits([("a", -1.1), ("b", -2.0)]), hits([("a", -1.0)]), False),
+        (hits([("a", -1.0), ("c", -2.0)]), hits([("a", -1.0)]), False),
+        (hits([("a", -1.0)]), hits([("a", -1.0)]), False),
+        (BEAM, hits([("worse", -3.0)]), False),
+        (BEAM, hits([("worse", -3.0)], gap=2.0), True),  # the row budget ended the proof
+    ],
+)
+def test_answers_are_checked_before_times_are_shown(verify: Hits, exact: Hits, agree: bool) -> None:
+    if agree:
+        demo._check_agreement(verify, BEAM, exact)
+    else:
+        with pytest.raises(ModelError, match="contradict"):
+            demo._check_agreement(verify, BEAM, exact)
+
+
+def test_costs_compare_the_same_listings() -> None:
+    log = {
+        demo.STEPWISE: [hits([("a", -1.0)], ms, forwards=10) for ms in (100.0, 200.0, 300.0)],
+        demo.VERIFY: [hits([("a", -1.0)], ms, forwards=4) for ms in (50.0, 100.0, 60.0, 9e9)],
+        demo.EXACT_TEN: [hits([("a", -1.0)], 50.0, gap=1.0)],
+    }
+    plain, fast, dear = demo._costs(log)
+    assert (plain.p50_ms, plain.p99_ms, plain.speed_up, plain.forwards) == (200.0, 300.0, 1.0, 10.0)
+    assert (fast.p50_ms, fast.speed_up, fast.num_requests) == (60.0, 3.33, 3)
+    assert (dear.speed_up, dear.num_requests, dear.num_proven) == (2.0, 1, 0)
+
+
+def test_the_report_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    cost = demo.Cost("verify k=10", 12.5, 20.0, 4.0, 31.0, 2.5, 40, 7)
+    report = demo.Report(
+        model="tiny",
+        isa="scalar",
+        threads=2,
+        num_entries=12_613,
+        answers=(demo.Answer("a \x1b[31mlisting", "right", (("right", -1.0), ("wrong", -2.0))),),
+        quality=(demo.Quality("tiny, untuned", 0.5, 0.75, 200), demo.Quality("TF-IDF floor", 0.8, 0.9, 200)),
+        costs=(cost,),
+        num_agreeing=40,
+        seconds={"load": 1.0, "requests": 2.0, "total": 4.0},
+    )
+    monkeypatch.setattr(demo, "run", lambda plan, note, advance: report)
+    result = CliRunner().invoke(app, ["demo"])
+    assert result.exit_code == 0, result.stderr
+    assert "  *    -1.000  right" in result.stdout
+    assert "TF-IDF floor                  0.800  0.900" in result.stdout
+    assert "2.50x  7/40" in result.stdout
+    assert "on all 40 listings" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.model
+@pytest.mark.skipif(not cached_path("smollm2-135m").exists(), reason="smollm2-135m is not cached: make demo")
+def test_a_short_demonstration(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = demo.Plan(num_listings=2, num_quality=3, num_timed=2, num_exact=1)
+    monkeypatch.setattr(demo, "Plan", lambda model: short)
+    result = CliRunner().invoke(app, ["demo", "--json"])
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert [row["num_requests"] for row in report["costs"]] == [2, 2, 2, 1]
+    assert len(report["answers"]) == 2
+    assert report["machine"]["isa"] == report["isa"]
