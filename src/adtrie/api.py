@@ -22,7 +22,7 @@ from adtrie.engine import Engine, Session
 from adtrie.engine.engine import Activations
 from adtrie.engine.weights import WeightFormat
 from adtrie.errors import InputError
-from adtrie.models import AdaptedCheckpoint, Checkpoint, Tokenizer, adapted_checkpoint, open_checkpoint
+from adtrie.models import AdaptedCheckpoint, Checkpoint, Tokenizer, open_tuned
 from adtrie.prompt import DEFAULT_TEMPLATE, PromptTemplate, normalise_query
 from adtrie.search.exact import exact
 from adtrie.search.scorer import MAX_K, MAX_WIDTH, SearchResult, check_count
@@ -263,29 +263,14 @@ def load_model(
     becomes the model's. `weights` auto keeps the file's own type; `activations` float32 is the reference.
     Raises ModelError, FormatError or TokenizerError, naming the file and field.
     """
-    checkpoint, template = _open(name, adapter)
+    checkpoint, text = open_tuned(name, adapter)
     try:
+        template = DEFAULT_TEMPLATE if text is None else PromptTemplate.from_text(text, f"template of {name}")
         engine = Engine(checkpoint, weights=weights, activations=activations, threads=threads, isa=isa)
     except BaseException:
         checkpoint.close()
         raise
     return Model(checkpoint, engine, template)
-
-
-def _open(
-    name: str | Path, adapter: str | Path | None
-) -> tuple[Checkpoint | AdaptedCheckpoint, PromptTemplate]:
-    base = open_checkpoint(name)
-    if adapter is None:
-        return base, DEFAULT_TEMPLATE
-    try:
-        adapted = adapted_checkpoint(base, adapter)
-        if adapted.template is None:
-            return adapted, DEFAULT_TEMPLATE
-        return adapted, PromptTemplate.from_text(adapted.template, f"template of adapter {adapter}")
-    except BaseException:
-        base.close()
-        raise
 
 
 def _hits(catalogue: Catalogue, result: SearchResult) -> tuple[Hit, ...]:

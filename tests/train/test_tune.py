@@ -22,7 +22,7 @@ from adtrie.models import adapted_checkpoint, open_checkpoint
 from adtrie.train import run as run_module
 from adtrie.train.batches import in_order
 from adtrie.train.decoder import Decoder
-from adtrie.train.pairs import file_data
+from adtrie.train.pairs import Example, file_data
 from adtrie.train.recipe import Recipe
 from adtrie.train.run import Position, Run
 from adtrie.train.save import STATE_FILE
@@ -78,17 +78,10 @@ def test_the_saved_adapter_is_the_trained_one(
     whole: TuneResult, models: Callable[[str], Path], pairs_file: Path
 ) -> None:
     """Merged without torch, the dev loss is the one that training reported."""
-    with adapted_checkpoint(open_checkpoint(models("llama")), whole.out) as adapted, torch.no_grad():
-        decoder = Decoder(adapted, None)
-        data = file_data(pairs_file, adapted.tokenizer, RECIPE)
-        total = count = 0.0
-        for batch in in_order(data.dev, 256):
-            hidden = decoder.hidden(torch.from_numpy(batch.tokens)).flatten(0, 1)
-            logits = decoder.logits(hidden[torch.from_numpy(batch.rows)])
-            labels = torch.from_numpy(batch.labels)
-            total += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
-            count += len(batch.labels)
-    assert total / count == pytest.approx(whole.position.best_loss, rel=0.02)
+    with adapted_checkpoint(open_checkpoint(models("llama")), whole.out) as adapted:
+        dev = file_data(pairs_file, adapted.tokenizer, RECIPE).dev
+        loss = _loss_of(Decoder(adapted, None), dev)
+    assert loss == pytest.approx(whole.position.best_loss, rel=0.02)
 
 
 @pytest.mark.parametrize("at", [1, 7, 12])
@@ -185,6 +178,43 @@ def test_folders_in_the_way(job: Job, whole: TuneResult, tmp_path: Path) -> None
         tune(replace(job, source="pricerunnr"), RECIPE, False, quiet)
 
 
+@pytest.mark.parametrize("family", ["llama3", "qwen2", "qwen3"])
+def test_whole_linears_become_a_model_folder(job: Job, models: Callable[[str], Path], family: str) -> None:
+    """The written folder is the trained model: its dev loss is the one that training reported."""
+    recipe = replace(RECIPE, full=True, steps=12, learning_rate=3e-3)
+    result = tune(replace(job, model=str(models(family))), recipe, False, quiet)
+    assert result.position.best_loss < 0.8 * result.position.dev_curve[0][1]
+    with open_checkpoint(result.out) as written, open_checkpoint(models(family)) as base:
+        assert written.spec == base.spec
+        assert written.tokenizer.fingerprint == base.tokenizer.fingerprint
+        decoder = Decoder(written, None)
+        dev = file_data(Path(job.source), written.tokenizer, recipe).dev
+        loss = _loss_of(decoder, dev)
+    assert loss == pytest.approx(result.position.best_loss, rel=0.02)
+    with adtrie.load_model(result.out) as model:
+        assert model.template.text == RECIPE.template
+
+
+def test_resumed_whole_linears(job: Job, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, full=True, steps=10, learning_rate=1e-3)
+
+    def interrupt(position: Position) -> None:
+        if position.step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(job, recipe, False, interrupt)
+    tune(job, recipe, True, quiet)
+    tune(replace(job, out=tmp_path / "whole"), recipe, False, quiet)
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (job.out, tmp_path / "whole")]
+    assert weights[0] == weights[1]
+
+
+def test_full_refuses_a_family_it_cannot_write(job: Job, models: Callable[[str], Path]) -> None:
+    with pytest.raises(InputError, match="--full"):
+        tune(replace(job, model=str(models("ernie4_5"))), replace(RECIPE, full=True), False, quiet)
+
+
 def test_command_line(models: Callable[[str], Path], pairs_file: Path, tmp_path: Path) -> None:
     arguments = [
         "tune",
@@ -204,3 +234,16 @@ def test_command_line(models: Callable[[str], Path], pairs_file: Path, tmp_path:
     assert "76 to train on" in done.stderr
     again = CliRunner().invoke(app, [str(word) for word in arguments])
     assert again.exit_code == 1 and "already" in again.stderr
+
+
+def _loss_of(decoder: Decoder, examples: list[Example]) -> float:
+    """Nats per completion token."""
+    total = count = 0.0
+    with torch.no_grad():
+        for batch in in_order(examples, 256):
+            hidden = decoder.hidden(torch.from_numpy(batch.tokens)).flatten(0, 1)
+            logits = decoder.logits(hidden[torch.from_numpy(batch.rows)])
+            labels = torch.from_numpy(batch.labels)
+            total += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
+            count += len(batch.labels)
+    return total / count

@@ -38,7 +38,12 @@ def command(
         bool, typer.Option("--pairs", help="Read TASK_OR_CSV as a file even if a task has its name.")
     ] = False,
     rank: Annotated[int, typer.Option(min=1, max=1024, help="Rank of the adapter.")] = 16,
-    lr: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,
+    full: Annotated[
+        bool, typer.Option("--full", help="Train whole linears and write a model folder, no adapter.")
+    ] = False,
+    lr: Annotated[
+        float | None, typer.Option(help="Highest learning rate; default 1e-3, with --full 1e-4.")
+    ] = None,
     epochs: Annotated[float, typer.Option(help="Passes over the data, if the time allows.")] = 2.0,
     minutes: Annotated[
         float, typer.Option(help="Time budget; the number of steps is planned to fit.")
@@ -78,7 +83,8 @@ def command(
         template=text,
         rank=rank,
         alpha=2.0 * rank,
-        learning_rate=lr,
+        learning_rate=(1e-4 if full else 1e-3) if lr is None else lr,
+        full=full,
         epochs=epochs,
         minutes=None if steps is not None else minutes,
         steps=steps,
@@ -121,7 +127,7 @@ def as_text(result: TuneResult) -> str:
         f"{result.out}: {place.step:,} steps, {place.num_tokens:,} tokens, {place.elapsed_s / 60:.1f} min "
         f"({place.tokens_per_s:.0f} tokens/s); dev loss {place.dev_curve[0][1]:.3f} -> {place.best_loss:.3f} "
         f"(step {place.best_step}); ended by {result.ended_by}\n"
-        f"Use it with: adtrie target --adapter {shlex.quote(str(result.out))} ..."
+        f"Use it with: adtrie target {result.option} {shlex.quote(str(result.out))} ..."
     )
 
 

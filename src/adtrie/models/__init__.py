@@ -1,6 +1,6 @@
 """Where weights come from: readers, model families, tokenizers, the alias registry."""
 
-from adtrie.models.adapter import AdaptedCheckpoint, adapted_checkpoint, shipped_adapters
+from adtrie.models.adapter import AdaptedCheckpoint, adapted_checkpoint, open_tuned, shipped_adapters
 from adtrie.models.checkpoint import Checkpoint, open_checkpoint
 from adtrie.models.tokenizer import MAX_TEXT_CHARS, Tokenizer
 
@@ -11,5 +11,6 @@ __all__ = [
     "Tokenizer",
     "adapted_checkpoint",
     "open_checkpoint",
+    "open_tuned",
     "shipped_adapters",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import logging
+import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -19,8 +20,8 @@ from numpy.typing import NDArray
 
 from adtrie.config import ModelSpec, QuantizedMatrix
 from adtrie.errors import FormatError, ModelError
-from adtrie.models.adapter_files import CONFIG_FILE, Adapter
-from adtrie.models.checkpoint import Checkpoint, StoredTensor
+from adtrie.models.adapter_files import CONFIG_FILE, Adapter, read_card
+from adtrie.models.checkpoint import Checkpoint, StoredTensor, open_checkpoint
 from adtrie.models.tensor_plan import HUGGING_FACE, PlannedTensor, rotate_half_order, tensor_plan
 from adtrie.models.tokenizer import Tokenizer
 
@@ -104,6 +105,24 @@ def adapted_checkpoint(base: Checkpoint, adapter: str | Path) -> AdaptedCheckpoi
         return AdaptedCheckpoint(base, opened)
     except BaseException:
         opened.close()
+        raise
+
+
+def open_tuned(
+    model: str | Path, adapter: str | Path | None = None
+) -> tuple[Checkpoint | AdaptedCheckpoint, str | None]:
+    """The checkpoint behind `model` with `adapter` merged in, and the prompt template that came with the tuning.
+
+    Raises as `open_checkpoint` and `adapted_checkpoint` do.
+    """
+    base = open_checkpoint(model)
+    try:
+        if adapter is None:
+            return base, read_card(Path(model)).template if os.path.isdir(model) else None
+        adapted = adapted_checkpoint(base, adapter)
+        return adapted, adapted.template
+    except BaseException:
+        base.close()
         raise
 
 

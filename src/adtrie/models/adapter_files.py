@@ -68,7 +68,7 @@ class Adapter:
         alpha = fields.number("lora_alpha", 0.0, 1e6)
         self.scale = alpha / (math.sqrt(self.rank) if fields.flag("use_rslora", False) else self.rank)
         self.targets = fields.get("target_modules")
-        self.card = _card(path / CARD_FILE)
+        self.card = read_card(path)
         self._file = SafetensorsFile(path / WEIGHTS_FILE)
         digest = hashlib.sha256(f"{self.rank} {self.scale!r}\n".encode())
         digest.update(self._file.fingerprint().encode())
@@ -144,7 +144,9 @@ def _json(path: Path) -> dict[str, Any]:
         file.close()
 
 
-def _card(path: Path) -> AdapterCard:
+def read_card(folder: Path) -> AdapterCard:
+    """The card in a folder that `adtrie tune` wrote; an empty one if there is none. Raises FormatError."""
+    path = folder / CARD_FILE
     if not path.exists():
         return AdapterCard()
     card, texts = _json(path), {}

@@ -5,13 +5,14 @@ Knows no data, no optimizer and no file. `engine/reference.py` is the definition
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from adtrie.config import ModelSpec, QuantizedMatrix
@@ -72,26 +73,31 @@ class AdaptedLinear:
     def __init__(self, weights: Sequence[Tensor], names: Sequence[str], shape: LoraShape | None) -> None:
         self.base = torch.cat(list(weights)) if len(weights) > 1 else weights[0]
         self.weight = self.base
-        self.names: list[str] = []
-        self.rows: list[slice] = []
+        self.spans: dict[str, slice] = {}  # rows of each linear
         self.b: list[Tensor] = []
         self.a = torch.empty(0)
-        if shape is None:
-            return
-        self.shape = shape
         start = 0
         for name, weight in zip(names, weights, strict=True):
-            if name.rsplit(".", 1)[-1] in shape.targets:
-                self.names.append(name)
-                self.rows.append(slice(start, start + len(weight)))
+            self.spans[name] = slice(start, start + len(weight))
             start += len(weight)
-        if self.names:
-            self.weight = self.base.clone()
-            device = self.base.device
-            self.a = torch.zeros(len(self.names) * shape.rank, self.base.shape[1], device=device)
-            self.b = [torch.zeros(rows.stop - rows.start, shape.rank, device=device) for rows in self.rows]
-            for tensor in (self.a, *self.b):
-                tensor.requires_grad_(True)
+        targets = () if shape is None else shape.targets
+        self.names = [name for name in names if name.rsplit(".", 1)[-1] in targets]
+        self.rows = [self.spans[name] for name in self.names]
+        if shape is not None and self.names:
+            self.shape = shape
+            self._add_adapters(shape.rank)
+
+    def train_whole(self) -> None:
+        """The weight itself is trained, without adapters."""
+        self.weight.requires_grad_(True)
+
+    def _add_adapters(self, rank: int) -> None:
+        self.weight = self.base.clone()
+        device = self.base.device
+        self.a = torch.zeros(len(self.names) * rank, self.base.shape[1], device=device)
+        self.b = [torch.zeros(rows.stop - rows.start, rank, device=device) for rows in self.rows]
+        for tensor in (self.a, *self.b):
+            tensor.requires_grad_(True)
 
     def merge(self) -> None:
         """weight = base + scale B A, after A or B changed."""
@@ -123,13 +129,35 @@ class Decoder:
         self._frequencies = torch.from_numpy(rope_frequencies(self.spec)).to(self.device)
         self._start(seed)
 
-    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """What is trained, by a name that does not depend on the number of layers in use."""
+    def train_whole(self) -> None:
+        """All linears of the layers are trained; embedding, head and norms stay."""
         for layer in self.layers:
             for linear in layer.linears:
+                linear.train_whole()
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """What is trained: A, B of adapters, or W of whole linears, those of one input together."""
+        for layer in self.layers:
+            for linear in layer.linears:
+                if not linear.names and linear.weight.requires_grad:
+                    yield f"{'+'.join(linear.spans)}.W", linear.weight
                 if linear.names:
                     yield f"{'+'.join(linear.names)}.A", linear.a
                     yield from ((f"{name}.B", b) for name, b in zip(linear.names, linear.b, strict=True))
+
+    def separated(self, values: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Values named as by `named_parameters`, one array per linear and side: layers.0.q.A, .B or .W."""
+        single = {}
+        for linear in (linear for layer in self.layers for linear in layer.linears):
+            for index, name in enumerate(linear.names):
+                rank = linear.shape.rank
+                joined = values[f"{'+'.join(linear.names)}.A"]
+                single[f"{name}.A"] = joined[index * rank : (index + 1) * rank]
+                single[f"{name}.B"] = values[f"{name}.B"]
+            whole = values.get(f"{'+'.join(linear.spans)}.W")
+            if whole is not None:
+                single |= {f"{name}.W": whole[rows] for name, rows in linear.spans.items()}
+        return single
 
     def merge(self) -> None:
         """Must be called after the parameters changed and before the next forward."""

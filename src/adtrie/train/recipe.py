@@ -23,7 +23,7 @@ class Recipe:
 
     `minutes` bounds the wall time, `steps` fixes the number of updates instead. `batch_tokens` counts tokens
     of one update, padding included; `max_tokens` prompt and completion of one pair; `patience` dev
-    evaluations without improvement before the run stops.
+    evaluations without improvement before the run stops. `full`: whole linears instead of adapters.
     """
 
     template: str
@@ -42,6 +42,7 @@ class Recipe:
     dev_rows: int = 320
     patience: int = 4
     seed: int = 0
+    full: bool = False
 
     def __post_init__(self) -> None:
         _check("rank", self.rank, 1, 1024)

@@ -69,9 +69,10 @@ class Run:
     def __init__(self, source: WeightSource, data: TuneData, recipe: Recipe, folder: Path) -> None:
         self.recipe, self.data, self.folder = recipe, data, folder
         self.position = Position()
-        self.decoder = Decoder(
-            source, LoraShape(recipe.rank, recipe.alpha, recipe.targets), recipe.seed, _device()
-        )
+        lora = None if recipe.full else LoraShape(recipe.rank, recipe.alpha, recipe.targets)
+        self.decoder = Decoder(source, lora, recipe.seed, _device())
+        if recipe.full:
+            self.decoder.train_whole()
         self._parameters = dict(self.decoder.named_parameters())
         self._optimizer = torch.optim.AdamW(
             self._parameters.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -165,16 +166,9 @@ class Run:
         write_state(self.folder / STATE_FILE, tensors, values)
         self._saved_at = self.position.elapsed_s
 
-    def adapter(self) -> dict[str, NDArray[np.float32]]:
-        """A [r, K] and B [N, r] of the best position by canonical linear name."""
-        rank, tensors = self.recipe.rank, {}
-        for name, values in self.best.items():
-            linears, side = name.rsplit(".", 1)
-            for index, linear in enumerate(linears.split("+")):
-                tensors[f"{linear}.{side}"] = (
-                    values[index * rank : (index + 1) * rank] if side == "A" else values
-                )
-        return tensors
+    def result(self) -> dict[str, NDArray[np.float32]]:
+        """The best position by canonical linear name: A [r, K] and B [N, r], or W [N, K] of whole linears."""
+        return self.decoder.separated(self.best)
 
     def _update(self) -> None:
         place = self.position

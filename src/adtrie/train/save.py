@@ -36,8 +36,13 @@ def write_adapter(folder: Path, tensors: Tensors, recipe: Recipe, base: str, car
             values, dtype=np.float16
         )
     replace_file(folder / WEIGHTS_FILE, save(named, metadata={"format": "pt"}))
-    replace_file(folder / CARD_FILE, _json(card))
+    write_card(folder, card)
     replace_file(folder / CONFIG_FILE, _json(peft_config(recipe, base)))
+
+
+def write_card(folder: Path, card: Mapping[str, Any]) -> None:
+    """Writes adtrie.json."""
+    replace_file(folder / CARD_FILE, _json(card))
 
 
 def peft_config(recipe: Recipe, base: str) -> dict[str, Any]:

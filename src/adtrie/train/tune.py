@@ -23,10 +23,11 @@ from adtrie.evaluate.tasks import TASK_NAMES
 from adtrie.models import Checkpoint, open_checkpoint
 from adtrie.models.adapter_files import CONFIG_FILE
 from adtrie.train.curve import curve_svg
+from adtrie.train.full_model import check_writable, write_model
 from adtrie.train.pairs import PairReport, TuneData, file_data, task_data
 from adtrie.train.recipe import Recipe
 from adtrie.train.run import Position, Run, Watch
-from adtrie.train.save import CURVE_FILE, STATE_FILE, replace_file, write_adapter
+from adtrie.train.save import CURVE_FILE, STATE_FILE, replace_file, write_adapter, write_card
 
 CARD_VERSION = 1
 
@@ -53,6 +54,12 @@ class TuneResult:
     position: Position
     report: PairReport
     ended_by: str
+    full: bool = False
+
+    @property
+    def option(self) -> str:
+        """The option of other commands that takes `out`."""
+        return "--model" if self.full else "--adapter"
 
 
 def tune(
@@ -66,6 +73,8 @@ def tune(
     _check_folder(job.out, resume)
     torch.set_num_threads(default_threads() if job.threads is None else job.threads)
     with open_checkpoint(job.model) as checkpoint:
+        if recipe.full:
+            check_writable(checkpoint.spec)
         data = _data(job, checkpoint, recipe)
         if loaded is not None:
             loaded(data.report)
@@ -76,7 +85,7 @@ def tune(
             run.train(watch, lambda: _write(run, job, checkpoint, finished=False))
         _write(run, job, checkpoint, finished=True)
     (job.out / STATE_FILE).unlink(missing_ok=True)
-    return TuneResult(job.out, run.position, data.report, _reason(run))
+    return TuneResult(job.out, run.position, data.report, _reason(run), recipe.full)
 
 
 def _data(job: Job, checkpoint: Checkpoint, recipe: Recipe) -> TuneData:
@@ -96,14 +105,18 @@ def _check_folder(out: Path, resume: bool) -> None:
         raise InputError(
             f"OUT: {out} holds an unfinished run; continue it with --resume or delete the folder"
         )
-    if not resume and (out / CONFIG_FILE).exists():
-        raise InputError(f"OUT: {out} holds an adapter already; name another folder or delete it")
+    if not resume and any((out / name).exists() for name in (CONFIG_FILE, "config.json")):
+        raise InputError(f"OUT: {out} holds an adapter or a model already; name another folder or delete it")
     out.mkdir(parents=True, exist_ok=True)
 
 
 def _write(run: Run, job: Job, checkpoint: Checkpoint, finished: bool) -> None:
     card = _card(run, job, checkpoint, finished)
-    write_adapter(job.out, run.adapter(), run.recipe, checkpoint.name, card)
+    if run.recipe.full:
+        write_model(job.out, checkpoint, run.result())
+        write_card(job.out, card)
+    else:
+        write_adapter(job.out, run.result(), run.recipe, checkpoint.name, card)
     place = run.position
     title = f"{run.data.name} on {checkpoint.name}: nats per completion token"
     replace_file(job.out / CURVE_FILE, curve_svg(place.train_curve, place.dev_curve, title).encode())
