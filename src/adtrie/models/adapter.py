@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from adtrie.config import ModelSpec, QuantizedMatrix
 from adtrie.errors import FormatError, ModelError
 from adtrie.models.adapter_files import CONFIG_FILE, Adapter, read_card
+from adtrie.models.alias import ALIASES
 from adtrie.models.checkpoint import Checkpoint, StoredTensor, open_checkpoint
 from adtrie.models.tensor_plan import HUGGING_FACE, PlannedTensor, rotate_half_order, tensor_plan
 from adtrie.models.tokenizer import Tokenizer
@@ -111,14 +112,15 @@ def adapted_checkpoint(base: Checkpoint, adapter: str | Path) -> AdaptedCheckpoi
 def open_tuned(
     model: str | Path, adapter: str | Path | None = None
 ) -> tuple[Checkpoint | AdaptedCheckpoint, str | None]:
-    """The checkpoint behind `model` with `adapter` merged in, and the prompt template that came with the tuning.
+    """The checkpoint behind `model` with `adapter` merged in, and the prompt template it was tuned with.
 
     Raises as `open_checkpoint` and `adapted_checkpoint` do.
     """
     base = open_checkpoint(model)
     try:
         if adapter is None:
-            return base, read_card(Path(model)).template if os.path.isdir(model) else None
+            is_folder = str(model) not in ALIASES and os.path.isdir(model)
+            return base, read_card(Path(model)).template if is_folder else None
         adapted = adapted_checkpoint(base, adapter)
         return adapted, adapted.template
     except BaseException:
