@@ -23,7 +23,7 @@ from adtrie.engine import Engine, Session
 from adtrie.engine.engine import Activations
 from adtrie.engine.weights import WeightFormat
 from adtrie.errors import InputError
-from adtrie.models import Checkpoint, Tokenizer, open_checkpoint
+from adtrie.models import AdaptedCheckpoint, Checkpoint, Tokenizer, open_tuned
 from adtrie.prompt import CREATE_TEMPLATE, DEFAULT_TEMPLATE, PromptTemplate, normalise_query
 from adtrie.search.exact import exact
 from adtrie.search.sampling import Sampling
@@ -124,9 +124,15 @@ class Model:
     are those of the tokenizer; the identity of the weights is `checkpoint.fingerprint`.
     """
 
-    def __init__(self, checkpoint: Checkpoint, engine: Engine) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint | AdaptedCheckpoint,
+        engine: Engine,
+        template: PromptTemplate = DEFAULT_TEMPLATE,
+    ) -> None:
         self.checkpoint = checkpoint
         self.engine = engine
+        self.template = template  # of requests that bring none: an adapter's own
         self._sessions: OrderedDict[tuple[PromptTemplate, Score, int], Session] = OrderedDict()
         self._lock = Lock()
 
@@ -179,7 +185,7 @@ class Model:
         *,
         width: int = 10,
         max_rows: int = 4_096,
-        template: PromptTemplate = DEFAULT_TEMPLATE,
+        template: PromptTemplate | None = None,
     ) -> Hits:
         """The `k` best entries for `query` (all of them if the catalogue is smaller); see `TargetOptions`.
 
@@ -193,10 +199,11 @@ class Model:
         query: str,
         catalogue: Catalogue,
         options: TargetOptions,
-        template: PromptTemplate = DEFAULT_TEMPLATE,
+        template: PromptTemplate | None = None,
     ) -> Hits:
         """`target` with its options checked before."""
         text = normalise_query(query)
+        template = template or self.template
         catalogue.check_tokenizer(self.tokenizer.fingerprint)
         with self._lock:
             session = self._session(template, options)
@@ -233,10 +240,10 @@ class Model:
             tables = drafts.tables(text) if drafts else ()
             return writer.write(session, self.tokenizer, prompt, tables, cost)
 
-    def warm(self, options: TargetOptions | None = None, template: PromptTemplate = DEFAULT_TEMPLATE) -> None:
+    def warm(self, options: TargetOptions | None = None, template: PromptTemplate | None = None) -> None:
         """Computes the shared prefix and the latency table now, so that the first request does not wait."""
         with self._lock:
-            self._session(template, options or TargetOptions())
+            self._session(template or self.template, options or TargetOptions())
             self.engine.latency()
 
     def close(self) -> None:
@@ -273,6 +280,7 @@ class Model:
 def load_model(
     name: str | Path,
     *,
+    adapter: str | Path | None = None,
     weights: WeightFormat = "auto",
     activations: Activations = "int8",
     threads: int | None = None,
@@ -280,16 +288,18 @@ def load_model(
 ) -> Model:
     """Model of an alias, a Hugging Face folder or a .gguf file, ready to answer.
 
-    `weights` auto keeps the file's own type; `activations` float32 is the reference. Raises ModelError,
-    FormatError or TokenizerError, naming the file and field.
+    `adapter`: a shipped one by name or a folder of peft's format, merged into the weights; its template
+    becomes the model's. `weights` auto keeps the file's own type; `activations` float32 is the reference.
+    Raises ModelError, FormatError or TokenizerError, naming the file and field.
     """
-    checkpoint = open_checkpoint(name)
+    checkpoint, text = open_tuned(name, adapter)
     try:
+        template = DEFAULT_TEMPLATE if text is None else PromptTemplate.from_text(text, f"template of {name}")
         engine = Engine(checkpoint, weights=weights, activations=activations, threads=threads, isa=isa)
     except BaseException:
         checkpoint.close()
         raise
-    return Model(checkpoint, engine)
+    return Model(checkpoint, engine, template)
 
 
 def _hits(catalogue: Catalogue, result: SearchResult) -> tuple[Hit, ...]:

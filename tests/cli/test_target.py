@@ -126,3 +126,10 @@ def test_text_output_shows_rank_score_text_and_id(ask: Run) -> None:
 def test_control_characters_of_a_catalogue_never_reach_the_terminal(ask: Run) -> None:
     result = ask("shoe\u202e")  # right-to-left override
     assert "\u202e" not in result.stdout
+
+
+def test_unknown_adapter_is_one_line(ask: Run) -> None:
+    result = ask("--adapter", "no-such-adapter", "red shoe")
+    assert result.exit_code == 1
+    assert "no adapter 'no-such-adapter'" in result.stderr
+    assert "Traceback" not in result.output

@@ -36,6 +36,9 @@ ModelOption = Annotated[
     str,
     typer.Option("--model", "-m", help="Alias (smollm2-135m), Hugging Face folder or .gguf file."),
 ]
+AdapterOption = Annotated[
+    str | None, typer.Option("--adapter", "-a", help="A shipped adapter by its name, or the folder of one.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable: JSON on standard output.")]
 WeightsOption = Annotated[
     WeightsChoice, typer.Option("--weights", help="auto: the file's own types, floats as int8.")

@@ -11,6 +11,7 @@ import typer
 from adtrie.cli import queries
 from adtrie.cli.download import announce
 from adtrie.cli.options import (
+    AdapterOption,
     JsonOption,
     ModeChoice,
     ModelOption,
@@ -49,8 +50,11 @@ def command(
     ] = 4096,
     prompt_template: Annotated[
         str | None,
-        typer.Option(help="Text with one {query}, \\n for a line end, or @FILE; default: product listings."),
+        typer.Option(
+            help="Text with one {query}, \\n for a line end, or @FILE; default: the adapter's, or listings."
+        ),
     ] = None,
+    adapter: AdapterOption = None,
     weights: WeightsOption = WeightsChoice.auto,
     threads: ThreadsOption = None,
     json: JsonOption = False,
@@ -63,13 +67,13 @@ def command(
     """
     from adtrie.api import TargetOptions, load_model
     from adtrie.catalogue import Catalogue
-    from adtrie.prompt import DEFAULT_TEMPLATE, PromptTemplate
+    from adtrie.prompt import PromptTemplate
 
     options = TargetOptions(k, mode.value, score.value, width, max_rows)
-    template = PromptTemplate.parse(prompt_template) if prompt_template is not None else DEFAULT_TEMPLATE
+    template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
     opened = Catalogue.open(catalogue)
     announce(model)
-    loaded = load_model(model, weights=weights.value, threads=threads)
+    loaded = load_model(model, adapter=adapter, weights=weights.value, threads=threads)
     opened.check_tokenizer(loaded.tokenizer.fingerprint)
     num_refused = 0
     for line in queries.lines(query, "queries"):

@@ -124,6 +124,10 @@ class Tokenizer:
             ids = [self.bos_token, *ids]
         return np.array(ids, dtype=np.int32)
 
+    def definition(self) -> str:
+        """The content of a tokenizer.json that gives this tokenizer."""
+        return _guarded(self._where, lambda: self._template.to_str())
+
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of `tokens`, control tokens spelled out. Raises InputError for unknown ids."""
         ids = [int(token) for token in tokens]

@@ -1,0 +1,1 @@
+"""Fine-tuning: the only part that needs torch (the extra [train])."""
