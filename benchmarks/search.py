@@ -1,6 +1,7 @@
 """Searches over 12,613 keywords with SmolLM2-135M: `python -m benchmarks.search [SECTION ...]`.
 
-Sections: laws (answers checked), modes (our three searches), peers (transformers' constrained beam search).
+Sections: laws (answers checked), modes (milliseconds of our three searches), free_rows (forwards where rows
+cost nothing), peers (transformers' constrained beam search).
 Each writes benchmarks/results/search_SECTION.json. Nothing is timed before its answers are checked.
 """
 
@@ -12,7 +13,7 @@ from typing import Any
 
 from benchmarks import machine, search_laws, search_modes, search_peers, search_setting
 
-SECTIONS = ("laws", "modes", "peers")
+SECTIONS = ("laws", "modes", "free_rows", "peers")
 
 
 def laws(options: argparse.Namespace) -> dict[str, Any]:
@@ -26,13 +27,15 @@ def laws(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def modes(options: argparse.Namespace) -> dict[str, Any]:
-    """Forwards with free rows, then milliseconds."""
+    """Milliseconds, forwards and rows of stepwise, verify and exact."""
     setting = search_setting.load(options.queries)
     setting.model.warm()
-    return {
-        "times": search_modes.times(setting, min(options.queries, 40)),
-        "free_rows": search_modes.forwards_with_free_rows(setting),
-    }
+    return search_modes.times(setting, min(options.queries, 60), min(options.queries, 20))
+
+
+def free_rows(options: argparse.Namespace) -> dict[str, Any]:
+    """Forwards of verify with a budget of 1,024 rows per forward that cost nothing."""
+    return search_modes.forwards_with_free_rows(search_setting.load(options.queries))
 
 
 def peers(options: argparse.Namespace) -> dict[str, Any]:
@@ -51,7 +54,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--peer-queries", type=int, default=20)
     options = parser.parse_args()
-    run = {"laws": laws, "modes": modes, "peers": peers}
+    run = {"laws": laws, "modes": modes, "free_rows": free_rows, "peers": peers}
     for section in options.sections:
         if section not in run:
             parser.error(f"unknown section {section!r}; choose from {', '.join(SECTIONS)}")

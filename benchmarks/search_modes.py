@@ -47,10 +47,10 @@ def forwards_with_free_rows(setting: Setting, max_rows_per_forward: int = 1024) 
     }
 
 
-def times(setting: Setting, num_exact_ten: int) -> dict[str, Any]:
+def times(setting: Setting, num_exact: int, num_exact_ten: int) -> dict[str, Any]:
     """Milliseconds, forwards and rows per request of each search, interleaved query by query.
 
-    exact k=10 runs on the first `num_exact_ten` queries only: an untuned model may take its whole row budget.
+    exact runs on the first queries only: an untuned model may take its whole row budget.
     """
     session, trie, cost = setting.session(), setting.catalogue.trie, setting.model.engine.latency()
     log: dict[str, list[tuple[float, int, int, float]]] = {}
@@ -60,8 +60,9 @@ def times(setting: Setting, num_exact_ten: int) -> dict[str, Any]:
         searches: dict[str, Search] = {
             "stepwise width 10": lambda p=prompt: stepwise(session, trie, p, K, WIDTH),
             "verify width 10": lambda p=prompt: verify(session, trie, p, K, WIDTH, cost),
-            "exact k=1": lambda p=prompt: exact(session, trie, p, 1, cost),
         }
+        if number < num_exact:
+            searches["exact k=1"] = lambda p=prompt: exact(session, trie, p, 1, cost)
         if number < num_exact_ten:
             searches["exact k=10"] = lambda p=prompt: exact(session, trie, p, K, cost)
         names = list(searches)
