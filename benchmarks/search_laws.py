@@ -40,6 +40,7 @@ def verify_equals_stepwise(num_queries: int, weights: str) -> dict[str, Any]:
 def exact_equals_enumeration(num_queries: int, num_keywords: int) -> dict[str, Any]:
     """Exact top-10 against the scores of all entries; raises SystemExit at the first difference."""
     setting = search_setting.load(num_queries, num_keywords)
+    setting.model.warm()
     cost, trie = setting.model.engine.latency(), setting.catalogue.trie
     session = setting.session(max_rows=100_000)
     rows: list[int] = []
