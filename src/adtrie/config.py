@@ -1,9 +1,11 @@
-"""Frozen dataclasses shared by all parts. Imports nothing of ours but errors."""
+"""What all parts share: frozen dataclasses and the place of the cache. Imports nothing of ours but errors."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -141,3 +143,13 @@ class RowCost:
             slope = (self.table_ms[-1] - self.table_ms[-2]) / run
             cost = cost + slope * np.maximum(at - float(self.table_rows[-1]), 0.0)
         return np.asarray(np.where(at > 0, cost, 0.0))
+
+
+def cache_dir() -> Path:
+    """The folder adtrie caches in: $ADTRIE_CACHE, else $XDG_CACHE_HOME/adtrie, else ~/.cache/adtrie."""
+    chosen = os.environ.get("ADTRIE_CACHE")
+    if chosen:
+        return Path(chosen)
+    # The XDG rules say to ignore a relative path.
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "adtrie"

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from adtrie.config import cache_dir
 from adtrie.errors import ModelError
 from adtrie.models import alias, open_checkpoint
-from adtrie.models.alias import ALIASES, WheelModel, cache_dir, cached_path, resolve_alias
+from adtrie.models.alias import ALIASES, WheelModel, cached_path, resolve_alias
 
 CONTENT = b"GGUF" + bytes(range(256)) * 50
 

@@ -31,8 +31,8 @@ def command(json: JsonOption = False) -> None:
 
 def examine() -> dict[str, object]:
     """All findings by name; what cannot be found out is null."""
+    from adtrie.config import cache_dir
     from adtrie.engine.threads import default_threads
-    from adtrie.models.alias import cache_dir
 
     cache = cache_dir()
     return {

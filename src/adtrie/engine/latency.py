@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adtrie import __version__
-from adtrie.config import RowCost
+from adtrie.config import RowCost, cache_dir
 from adtrie.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _REPEATS, _MOST_REPEATS, _ENOUGH_MS = 3, 25, 250.0  # of one row count
 def load_or_measure(engine: Engine) -> RowCost:
     """The cached table of this machine, model and options; else measured now and cached."""
     key = _key(engine)
-    path = cache_folder() / "latency" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
+    path = cache_dir() / "latency" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
     table = _read(path, key)
     if table is None:
         table = measure(engine)
@@ -60,14 +60,6 @@ def measure(engine: Engine) -> RowCost:
             samples.append((time.perf_counter() - started) * 1e3)
         milliseconds.append(min(samples))
     return RowCost.measured(rows, milliseconds)
-
-
-def cache_folder() -> Path:
-    """ADTRIE_CACHE, else adtrie below the user's cache folder."""
-    chosen = os.environ.get("ADTRIE_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adtrie"
 
 
 def _key(engine: Engine) -> dict[str, Any]:

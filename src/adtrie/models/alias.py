@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from adtrie.config import cache_dir
 from adtrie.errors import ModelError
 
 _CHUNK_BYTES = 1 << 20
@@ -44,16 +45,6 @@ ALIASES: dict[str, WheelModel] = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
 }
-
-
-def cache_dir() -> Path:
-    """The folder adtrie caches in: $ADTRIE_CACHE, else $XDG_CACHE_HOME/adtrie, else ~/.cache/adtrie."""
-    chosen = os.environ.get("ADTRIE_CACHE")
-    if chosen:
-        return Path(chosen)
-    # The XDG rules say to ignore a relative path.
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "adtrie"
 
 
 def cached_path(alias: str) -> Path:
