@@ -5,20 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from instruction_sets import ISAS
 
-from adtrie import _core
 from adtrie.models import Checkpoint, open_checkpoint
 from golden import golden_folder
-
-
-def available(name: str) -> bool:
-    try:
-        return bool(_core.isa(name))
-    except ValueError:
-        return False
-
-
-ISAS = [name for name in ("scalar", "avx2", "avx512") if available(name)]
 
 
 @pytest.fixture(params=ISAS)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import ISAS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from instruction_sets import ISAS
 from numpy.typing import NDArray
 
 from adtrie import _core
