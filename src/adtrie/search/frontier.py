@@ -166,5 +166,5 @@ def _ranges(first: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.in
     """first[0], first[0]+1, ... (count[0] of them), then those of first[1], ..."""
     if first.size == 1:
         return np.arange(first[0], first[0] + count[0])
-    stop = np.cumsum(count)
-    return np.repeat(first - stop + count, count) + np.arange(stop[-1] if stop.size else 0)
+    stop = count.cumsum()
+    return (first - stop + count).repeat(count) + np.arange(stop[-1] if stop.size else 0)

@@ -38,7 +38,8 @@ class Lookahead:
     """Makes the forwards of one `verify` request, of at most `max_rows` trie rows each."""
 
     def __init__(self, nodes: Frontier, trie: Trie, cost: RowCost, max_rows: int) -> None:
-        self.nodes, self.trie, self.cost, self.max_rows = nodes, trie, cost, max_rows
+        self.nodes, self.trie, self.max_rows = nodes, trie, max_rows
+        self.price = cost.ms_of(np.arange(nodes.prompt_size + max_rows + 2))  # by rows; more cannot be fed
 
     def feed(self, needed: Nodes, heirs: float) -> None:
         """One forward for the `needed` open nodes of one depth (best first), or for as many as fit.
@@ -62,11 +63,11 @@ class Lookahead:
     def _feed_ahead(self, needed: Nodes, must: int, room: int, heirs: float) -> None:
         """One forward of the `must` rows that `needed` takes and up to `room` rows below it."""
         prospect = self._prospect(needed, heirs)
-        options = prospect.rows + np.array([[0], [1]]) * prospect.next_level  # alone | with the next level
+        options = np.concatenate((prospect.rows, prospect.rows + prospect.next_level))  # alone | with a level
         later = prospect.steps_ms.sum(axis=1)
-        price = self.cost.ms_of(must + options) + np.stack((later, later - prospect.steps_ms[:, 0]))
+        price = self._price(must + options) + np.concatenate((later, later - prospect.steps_ms[:, 0]))
         price[options > room] = np.inf
-        num_whole = int(np.argmin(price)) % later.size
+        num_whole = int(price.argmin()) % later.size
         whole = np.zeros(needed.size, np.bool_)
         whole[prospect.order[:num_whole]] = True
         levels = self._whole_levels(needed[whole], room)
@@ -83,20 +84,20 @@ class Lookahead:
         nodes = self.nodes
         lo, hi, depth = nodes.lo[needed], nodes.hi[needed], nodes.depth[needed]
         size, rows = hi - lo, self.trie.num_rows(lo, hi, depth)
-        steps = np.maximum(self.trie.remaining(lo, hi, depth).mean - 1.0, 0.0)
+        steps = self.trie.length(lo) - depth - 1  # of the first entry: near enough for a guess
         if nodes.renormalised:  # forced ends take no row; about two rows per entry lead to where entries part
-            rows, steps = np.minimum(rows, 2 * (size - 1)), np.where(size == 1, 0.0, steps)
-        rank = np.arange(needed.size) / needed.size  # the last of a beam are the first to be dropped
-        order = np.argsort(rows * (1.0 + rank), kind="stable")
-        owner = np.repeat(np.arange(needed.size), nodes.count[needed])
+            rows, steps = np.minimum(rows, 2 * (size - 1)), np.where(size == 1, 0, steps)
+        positions = np.arange(needed.size)  # the last of a beam are the first to be dropped
+        order = (rows * (1.0 + positions / needed.size)).argsort(kind="stable")
+        owner = positions.repeat(nodes.count[needed])
         next_level = np.bincount(owner[self._needs_row(nodes.children(needed))], minlength=needed.size)
-        num_steps = max(int(np.ceil(steps.max())), 1)
-        taking = np.minimum(size, heirs)[order, None] * (steps[order, None] > np.arange(num_steps))
+        later_steps = steps[order, None] > np.arange(max(int(steps.max()), 1))
+        taking = np.minimum(size, heirs)[order, None] * later_steps
         return _Prospect(
             order,
-            np.concatenate((np.zeros(1, np.int64), np.cumsum(rows[order]))),
+            np.concatenate((np.zeros(1, np.int64), rows[order].cumsum())),
             _sums_from(next_level[order]),
-            SAVED * self.cost.ms_of(_sums_from(taking)),
+            SAVED * self._price(_sums_from(taking).astype(np.int64)),
         )
 
     def _whole_levels(self, ids: Nodes, room: int) -> list[Nodes]:
@@ -112,8 +113,7 @@ class Lookahead:
         levels: list[Nodes] = []
         for saved in steps_ms:
             ids = self._inner_below(ids)
-            added = self.cost.ms(must + ids.size) - self.cost.ms(must)
-            if ids.size == 0 or ids.size > room or added >= saved:
+            if ids.size == 0 or ids.size > room or self.price[must + ids.size] - self.price[must] >= saved:
                 break
             levels.append(ids)
             must, room = must + ids.size, room - ids.size
@@ -125,6 +125,10 @@ class Lookahead:
         below = self.nodes.children(ids)
         return below[self._needs_row(below)]
 
+    def _price(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Predicted milliseconds of forwards; those of more rows than may be fed cost as much as the most."""
+        return self.price.take(rows, mode="clip")
+
     def _needs_row(self, ids: Nodes) -> NDArray[np.bool_]:
         """Which of `ids` have children whose scores a forward must give, bool[n]."""
         nodes = self.nodes
@@ -134,5 +138,6 @@ class Lookahead:
 
 def _sums_from(values: NDArray[_Number]) -> NDArray[_Number]:
     """[m+1, ...]: the sum of values[i:] along the first axis, 0 for i = m."""
-    sums = np.cumsum(values[::-1], axis=0)[::-1]
-    return np.asarray(np.concatenate((sums, np.zeros_like(sums[:1]))))
+    sums = np.zeros((values.shape[0] + 1, *values.shape[1:]), values.dtype)
+    values[::-1].cumsum(axis=0, out=sums[-2::-1])
+    return sums
