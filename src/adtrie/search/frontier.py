@@ -167,4 +167,5 @@ def _ranges(first: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.in
     if first.size == 1:
         return np.arange(first[0], first[0] + count[0])
     stop = count.cumsum()
-    return (first - stop + count).repeat(count) + np.arange(stop[-1] if stop.size else 0)
+    ranges: Nodes = (first - stop + count).repeat(count) + np.arange(stop[-1] if stop.size else 0)
+    return ranges
