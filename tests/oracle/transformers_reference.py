@@ -1,6 +1,7 @@
 """Writes transformers' tokens and float32 last-token logits of prompts for a GGUF file. Knows no adtrie.
 
-Run by a Python with transformers and gguf: `transformers_reference.py MODEL.gguf PROMPTS.json OUT.npz`.
+Run by a Python with transformers and gguf: `transformers_reference.py MODEL.gguf PROMPTS.json OUT.npz [ADAPTER]`.
+ADAPTER is a folder in peft's format, loaded by peft itself.
 OUT holds tokens int32[sum of T], offsets int64[n+1], logits float32[n, V].
 """
 
@@ -16,11 +17,15 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
-def main(gguf: Path, prompts_file: Path, out: Path) -> None:
+def main(gguf: Path, prompts_file: Path, out: Path, adapter: Path | None = None) -> None:
     prompts = json.loads(prompts_file.read_text(encoding="utf-8"))
     folder, name = str(gguf.parent), gguf.name
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32).eval()
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(adapter)).eval()
     sequences = [tokenizer(prompt, add_special_tokens=False).input_ids for prompt in prompts]
     rows = []
     with torch.inference_mode():
