@@ -43,10 +43,12 @@ def test_no_query_is_in_two_rows(task: Task) -> None:
 
 
 def test_the_split_rule_gives_the_committed_column(task: Task) -> None:
-    split_rows = runpy.run_path(str(ROOT / "benchmarks" / "make_splits.py"))["split_rows"]
+    script = runpy.run_path(str(ROOT / "benchmarks" / "make_splits.py"), run_name="make_splits")
     pairs = [(row.query, row.label) for row in task.rows]
-    assert split_rows(pairs) == [row.split for row in task.rows]
-    assert split_rows(pairs[::-1]) == [row.split for row in task.rows][::-1]  # no dependence on the order
+    shares = script["TASKS"][task.name][1]
+    splits = [row.split for row in task.rows]
+    assert script["split_rows"](pairs, shares) == splits
+    assert script["split_rows"](pairs[::-1], shares) == splits[::-1]  # no dependence on the order
 
 
 def test_a_sample_is_fixed_and_grows_at_its_end(task: Task) -> None:

@@ -29,7 +29,9 @@ LINE_EVERY_S = 30.0
 
 @guarded
 def command(
-    source: Annotated[str, typer.Argument(metavar="TASK_OR_CSV", help="pricerunner, or FILE.csv of pairs.")],
+    source: Annotated[
+        str, typer.Argument(metavar="TASK_OR_CSV", help="pricerunner, unspsc, naics, e2e; or FILE.csv.")
+    ],
     out: Annotated[Path, typer.Argument(help="Folder for the adapter (peft's format) and the curve.")],
     model: Annotated[
         str, typer.Option("--model", "-m", help="Alias, Hugging Face folder or .gguf file.")
@@ -70,7 +72,7 @@ def command(
 
     prepare_torch()
     from adtrie.prompt import PromptTemplate
-    from adtrie.train.recipe import PAIRS_TEMPLATE, TASK_TEMPLATES, Recipe
+    from adtrie.train.recipe import PAIRS_TEMPLATE, TASK_MAX_TOKENS, TASK_TEMPLATES, Recipe
     from adtrie.train.tune import Job, tune
 
     is_file = pairs or (source not in TASK_TEMPLATES and ("." in source or "/" in source))
@@ -89,6 +91,7 @@ def command(
         minutes=None if steps is not None else minutes,
         steps=steps,
         batch_tokens=batch_tokens,
+        max_tokens=Recipe.max_tokens if is_file else TASK_MAX_TOKENS.get(source, Recipe.max_tokens),
         seed=seed,
     )
     words = [word for word in sys.argv[1:] if word not in ("--resume", "--json")]

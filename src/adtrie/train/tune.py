@@ -19,7 +19,6 @@ import torch
 
 from adtrie.engine.threads import default_threads
 from adtrie.errors import InputError
-from adtrie.evaluate.tasks import TASK_NAMES
 from adtrie.models import Checkpoint, open_checkpoint
 from adtrie.models.adapter_files import CONFIG_FILE
 from adtrie.train.curve import curve_svg
@@ -91,10 +90,6 @@ def tune(
 def _data(job: Job, checkpoint: Checkpoint, recipe: Recipe) -> TuneData:
     if isinstance(job.source, Path):
         return file_data(job.source, checkpoint.tokenizer, recipe)
-    if job.source not in TASK_NAMES:
-        raise InputError(
-            f"task {job.source!r:.60} is unknown; use one of {', '.join(TASK_NAMES)}, or --pairs FILE.csv"
-        )
     return task_data(job.source, checkpoint.tokenizer, recipe)
 
 
