@@ -1,4 +1,4 @@
-"""`adtrie tune`: pairs become an adapter that `adtrie target --adapter` loads."""
+"""`adtrie tune`: pairs become an adapter for `adtrie target`, facts and texts one for `adtrie create`."""
 
 from __future__ import annotations
 
@@ -65,8 +65,10 @@ def command(
 ) -> None:
     """Fine-tune a low-rank adapter on pairs of query and entry; about an hour on two cores.
 
-    Needs the extra [train]. A CSV file needs the columns query and label. Ctrl-C leaves a run that --resume
-    continues to the same result. The adapter with the best dev loss is in OUT at any time.
+    Needs the extra [train]. Built-in tasks: pricerunner (listing, keyword), unspsc (product, 8-digit code),
+    naics (activity, 6-digit code), e2e (facts, text: for `adtrie create`). A CSV file needs the columns query
+    and label. Ctrl-C leaves a run that --resume continues to the same result. The adapter with the best dev
+    loss is in OUT at any time.
     """
     from adtrie.train.torch_extra import prepare_torch
 
@@ -130,7 +132,7 @@ def as_text(result: TuneResult) -> str:
         f"{result.out}: {place.step:,} steps, {place.num_tokens:,} tokens, {place.elapsed_s / 60:.1f} min "
         f"({place.tokens_per_s:.0f} tokens/s); dev loss {place.dev_curve[0][1]:.3f} -> {place.best_loss:.3f} "
         f"(step {place.best_step}); ended by {result.ended_by}\n"
-        f"Use it with: adtrie target {result.option} {shlex.quote(str(result.out))} ..."
+        f"Use it with: adtrie {result.command} {result.option} {shlex.quote(str(result.out))} ..."
     )
 
 

@@ -12,6 +12,7 @@ import io
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 
 from adtrie.errors import FormatError, InputError
@@ -46,7 +47,7 @@ class Task:
     titles: list[str]
     rows: tuple[Pair, ...]
 
-    @property
+    @cached_property
     def title_of(self) -> dict[str, str]:
         """keyword -> title."""
         return dict(zip(self.keywords, self.titles, strict=True))

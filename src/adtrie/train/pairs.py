@@ -23,7 +23,8 @@ from adtrie.models.tokenizer import Tokenizer
 from adtrie.prompt import PromptTemplate, normalise_query
 from adtrie.train.recipe import Recipe
 
-TUNE_TASKS = (*TASK_NAMES, "e2e")
+WRITING_TASKS = ("e2e",)  # labels are texts to write, not entries
+TUNE_TASKS = (*TASK_NAMES, *WRITING_TASKS)
 LABEL_PREFIX, LABEL_END = " ", "\n"  # as the catalogue tokenizes entries
 MAX_CSV_BYTES = 1 << 30
 MAX_FIELD_CHARS = 131_072
@@ -61,8 +62,9 @@ class PairReport:
         titles = f" ({self.num_titles:,} of them titles)" if self.num_titles else ""
         return (
             f"{self.num_rows:,} rows{titles}: {self.num_train:,} to train on, {self.num_dev:,} for dev; "
-            f"left out: {self.unusable:,} unusable, {self.too_long:,} too long, {self.duplicate:,} duplicate, "
-            f"{self.also_in_test:,} also held out; {self.contradictory:,} queries with several labels"
+            f"left out: {self.unusable:,} unusable, {self.too_long:,} too long, "
+            f"{self.duplicate:,} duplicate, {self.also_in_test:,} also held out; "
+            f"{self.contradictory:,} queries with several labels"
         )
 
 
@@ -97,8 +99,8 @@ def task_data(name: str, tokenizer: Tokenizer, recipe: Recipe) -> TuneData:
         raise InputError(
             f"task {name!r:.60} is unknown; use one of {', '.join(TUNE_TASKS)}, or --pairs FILE.csv"
         )
-    if name not in TASK_NAMES:
-        return _creative_data(name, tokenizer, recipe)
+    if name in WRITING_TASKS:
+        return _writing_data(name, tokenizer, recipe)
     task = load_task(name)
     half = recipe.dev_rows // 2
     dev = task.sample("dev", half) + task.sample("cold_dev", recipe.dev_rows - half)
@@ -109,7 +111,7 @@ def task_data(name: str, tokenizer: Tokenizer, recipe: Recipe) -> TuneData:
     return data
 
 
-def _creative_data(name: str, tokenizer: Tokenizer, recipe: Recipe) -> TuneData:
+def _writing_data(name: str, tokenizer: Tokenizer, recipe: Recipe) -> TuneData:
     """Facts with each reference of the train split; of the dev split the rows with the smallest hashes."""
     task = load_creative_task(name)
     rows = [Pair(brief.facts, text, brief.split) for brief in task.briefs for text in brief.references]
