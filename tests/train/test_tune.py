@@ -23,7 +23,7 @@ from adtrie.train import run as run_module
 from adtrie.train.batches import in_order
 from adtrie.train.decoder import Decoder
 from adtrie.train.pairs import Example, file_data
-from adtrie.train.recipe import Recipe
+from adtrie.train.recipe import TASK_TEMPLATES, Recipe
 from adtrie.train.run import Position, Run
 from adtrie.train.save import STATE_FILE
 from adtrie.train.tune import Job, TuneResult, tune
@@ -234,6 +234,19 @@ def test_command_line(models: Callable[[str], Path], pairs_file: Path, tmp_path:
     assert "76 to train on" in done.stderr
     again = CliRunner().invoke(app, [str(word) for word in arguments])
     assert again.exit_code == 1 and "already" in again.stderr
+
+
+@pytest.mark.parametrize(("task", "command"), [("unspsc", "target"), ("naics", "target"), ("e2e", "create")])
+def test_built_in_tasks(models: Callable[[str], Path], tmp_path: Path, task: str, command: str) -> None:
+    out = tmp_path / "a"
+    arguments = ["tune", task, str(out), "-m", str(models("llama")), "--steps", "1", "--rank", "2"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.stderr
+    assert f"adtrie {command} --adapter {out}" in done.stdout
+    card = json.loads((out / "adtrie.json").read_text())
+    assert (card["task"], card["template"]) == (task, TASK_TEMPLATES[task])
+    assert card["data"]["num_train"] > 0
+    assert (card["data"]["num_titles"] > 0) == (command == "target")
 
 
 def _loss_of(decoder: Decoder, examples: list[Example]) -> float:

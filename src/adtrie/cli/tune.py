@@ -1,4 +1,4 @@
-"""`adtrie tune`: pairs become an adapter that `adtrie target --adapter` loads."""
+"""`adtrie tune`: pairs become an adapter for `adtrie target`, facts and texts one for `adtrie create`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ LINE_EVERY_S = 30.0
 
 @guarded
 def command(
-    source: Annotated[str, typer.Argument(metavar="TASK_OR_CSV", help="pricerunner, or FILE.csv of pairs.")],
+    source: Annotated[
+        str, typer.Argument(metavar="TASK_OR_CSV", help="pricerunner, unspsc, naics, e2e; or FILE.csv.")
+    ],
     out: Annotated[Path, typer.Argument(help="Folder for the adapter (peft's format) and the curve.")],
     model: Annotated[
         str, typer.Option("--model", "-m", help="Alias, Hugging Face folder or .gguf file.")
@@ -63,14 +65,16 @@ def command(
 ) -> None:
     """Fine-tune a low-rank adapter on pairs of query and entry; about an hour on two cores.
 
-    Needs the extra [train]. A CSV file needs the columns query and label. Ctrl-C leaves a run that --resume
-    continues to the same result. The adapter with the best dev loss is in OUT at any time.
+    Needs the extra [train]. Built-in tasks: pricerunner (listing, keyword), unspsc (product, 8-digit code),
+    naics (activity, 6-digit code), e2e (facts, text: for `adtrie create`). A CSV file needs the columns query
+    and label. Ctrl-C leaves a run that --resume continues to the same result. The adapter with the best dev
+    loss is in OUT at any time.
     """
     from adtrie.train.torch_extra import prepare_torch
 
     prepare_torch()
     from adtrie.prompt import PromptTemplate
-    from adtrie.train.recipe import PAIRS_TEMPLATE, TASK_TEMPLATES, Recipe
+    from adtrie.train.recipe import PAIRS_TEMPLATE, TASK_MAX_TOKENS, TASK_TEMPLATES, Recipe
     from adtrie.train.tune import Job, tune
 
     is_file = pairs or (source not in TASK_TEMPLATES and ("." in source or "/" in source))
@@ -89,6 +93,7 @@ def command(
         minutes=None if steps is not None else minutes,
         steps=steps,
         batch_tokens=batch_tokens,
+        max_tokens=Recipe.max_tokens if is_file else TASK_MAX_TOKENS.get(source, Recipe.max_tokens),
         seed=seed,
     )
     words = [word for word in sys.argv[1:] if word not in ("--resume", "--json")]
@@ -127,7 +132,7 @@ def as_text(result: TuneResult) -> str:
         f"{result.out}: {place.step:,} steps, {place.num_tokens:,} tokens, {place.elapsed_s / 60:.1f} min "
         f"({place.tokens_per_s:.0f} tokens/s); dev loss {place.dev_curve[0][1]:.3f} -> {place.best_loss:.3f} "
         f"(step {place.best_step}); ended by {result.ended_by}\n"
-        f"Use it with: adtrie target {result.option} {shlex.quote(str(result.out))} ..."
+        f"Use it with: adtrie {result.command} {result.option} {shlex.quote(str(result.out))} ..."
     )
 
 

@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 
 from adtrie.catalogue.normalise import normalise
 from adtrie.errors import AdtrieError, InputError
-from adtrie.evaluate.tasks import Pair, load_task
+from adtrie.evaluate.creative_tasks import load_creative_task
+from adtrie.evaluate.tasks import TASK_NAMES, Pair, load_task
 from adtrie.models.tokenizer import Tokenizer
 from adtrie.prompt import PromptTemplate, normalise_query
 from adtrie.train.recipe import Recipe
 
+WRITING_TASKS = ("e2e",)  # labels are texts to write, not entries
+TUNE_TASKS = (*TASK_NAMES, *WRITING_TASKS)
 LABEL_PREFIX, LABEL_END = " ", "\n"  # as the catalogue tokenizes entries
 MAX_CSV_BYTES = 1 << 30
 MAX_FIELD_CHARS = 131_072
@@ -38,9 +41,13 @@ class Example:
 
 @dataclass
 class PairReport:
-    """What became of the rows. `contradictory` counts queries with several labels, which are kept."""
+    """What became of the rows, of which `num_titles` were titles of the catalogue to train on.
+
+    `contradictory` counts queries with several labels, which are kept.
+    """
 
     num_rows: int = 0
+    num_titles: int = 0
     num_train: int = 0
     num_dev: int = 0
     unusable: int = 0
@@ -52,10 +59,12 @@ class PairReport:
 
     def summary(self) -> str:
         """One line for people."""
+        titles = f" ({self.num_titles:,} of them titles)" if self.num_titles else ""
         return (
-            f"{self.num_rows:,} rows: {self.num_train:,} to train on, {self.num_dev:,} for dev; left out: "
-            f"{self.unusable:,} unusable, {self.too_long:,} too long, {self.duplicate:,} duplicate, "
-            f"{self.also_in_test:,} also held out; {self.contradictory:,} queries with several labels"
+            f"{self.num_rows:,} rows{titles}: {self.num_train:,} to train on, {self.num_dev:,} for dev; "
+            f"left out: {self.unusable:,} unusable, {self.too_long:,} too long, "
+            f"{self.duplicate:,} duplicate, {self.also_in_test:,} also held out; "
+            f"{self.contradictory:,} queries with several labels"
         )
 
 
@@ -81,12 +90,35 @@ class TuneData:
 
 
 def task_data(name: str, tokenizer: Tokenizer, recipe: Recipe) -> TuneData:
-    """Train rows of a built-in task, and dev rows, half of them of labels never trained on."""
+    """Rows of a built-in task, one of TUNE_TASKS; raises InputError for another.
+
+    A targeting task gives its train rows and, where it decodes codes, the title of every code; its dev rows
+    are half of labels no train row has. `e2e` gives facts with each of their references.
+    """
+    if name not in TUNE_TASKS:
+        raise InputError(
+            f"task {name!r:.60} is unknown; use one of {', '.join(TUNE_TASKS)}, or --pairs FILE.csv"
+        )
+    if name in WRITING_TASKS:
+        return _writing_data(name, tokenizer, recipe)
     task = load_task(name)
     half = recipe.dev_rows // 2
     dev = task.sample("dev", half) + task.sample("cold_dev", recipe.dev_rows - half)
     held_out = [row for row in task.rows if row.split != "train"]
-    return _prepare(name, task.rows_of("train"), dev, held_out, tokenizer, recipe)
+    titles = task.title_rows()
+    data = _prepare(name, task.rows_of("train") + titles, dev, held_out, tokenizer, recipe)
+    data.report.num_titles = len(titles)
+    return data
+
+
+def _writing_data(name: str, tokenizer: Tokenizer, recipe: Recipe) -> TuneData:
+    """Facts with each reference of the train split; of the dev split the rows with the smallest hashes."""
+    task = load_creative_task(name)
+    rows = [Pair(brief.facts, text, brief.split) for brief in task.briefs for text in brief.references]
+    dev = sorted((row for row in rows if row.split == "dev"), key=_hash)[: recipe.dev_rows]
+    train = [row for row in rows if row.split == "train"]
+    held_out = [row for row in rows if row.split != "train"]
+    return _prepare(name, train, dev, held_out, tokenizer, recipe)
 
 
 def file_data(path: Path, tokenizer: Tokenizer, recipe: Recipe) -> TuneData:
@@ -172,6 +204,10 @@ class _Builder:
 
 def _key(query: str) -> str:
     return " ".join(query.lower().split())
+
+
+def _hash(row: Pair) -> bytes:
+    return hashlib.sha256(f"{row.query}\x1f{row.label}".encode()).digest()
 
 
 def _split(rows: Sequence[Pair]) -> list[Pair]:

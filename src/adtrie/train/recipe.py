@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from adtrie.errors import InputError
 
 # One token after the query: everything behind it is fed again for each request, what is before it is cached.
-TASK_TEMPLATES = {"pricerunner": "Listing: {query} =>"}
+TASK_TEMPLATES = {
+    "pricerunner": "Listing: {query} =>",
+    "unspsc": "Product: {query} =>",
+    "naics": "Activity: {query} =>",
+    "e2e": "Facts: {query} =>",
+}
+TASK_MAX_TOKENS = {"e2e": 192}  # where the Recipe's own are too few
 PAIRS_TEMPLATE = "Query: {query} =>"
 TARGETS = ("q", "k", "v", "o", "gate", "up", "down")
 FINAL_RATE = 0.05  # share of the learning rate left at the end of the cosine

@@ -19,12 +19,11 @@ import torch
 
 from adtrie.engine.threads import default_threads
 from adtrie.errors import InputError
-from adtrie.evaluate.tasks import TASK_NAMES
 from adtrie.models import Checkpoint, open_checkpoint
 from adtrie.models.adapter_files import CONFIG_FILE
 from adtrie.train.curve import curve_svg
 from adtrie.train.full_model import check_writable, write_model
-from adtrie.train.pairs import PairReport, TuneData, file_data, task_data
+from adtrie.train.pairs import WRITING_TASKS, PairReport, TuneData, file_data, task_data
 from adtrie.train.recipe import Recipe
 from adtrie.train.run import Position, Run, Watch
 from adtrie.train.save import CURVE_FILE, STATE_FILE, replace_file, write_adapter, write_card
@@ -55,6 +54,7 @@ class TuneResult:
     report: PairReport
     ended_by: str
     full: bool = False
+    command: str = "target"  # of adtrie: what the result is for
 
     @property
     def option(self) -> str:
@@ -85,16 +85,13 @@ def tune(
             run.train(watch, lambda: _write(run, job, checkpoint, finished=False))
         _write(run, job, checkpoint, finished=True)
     (job.out / STATE_FILE).unlink(missing_ok=True)
-    return TuneResult(job.out, run.position, data.report, _reason(run), recipe.full)
+    command = "create" if job.source in WRITING_TASKS else "target"
+    return TuneResult(job.out, run.position, data.report, _reason(run), recipe.full, command)
 
 
 def _data(job: Job, checkpoint: Checkpoint, recipe: Recipe) -> TuneData:
     if isinstance(job.source, Path):
         return file_data(job.source, checkpoint.tokenizer, recipe)
-    if job.source not in TASK_NAMES:
-        raise InputError(
-            f"task {job.source!r:.60} is unknown; use one of {', '.join(TASK_NAMES)}, or --pairs FILE.csv"
-        )
     return task_data(job.source, checkpoint.tokenizer, recipe)
 
 
