@@ -2,6 +2,7 @@
 
 Sections: verify_law and exact_law (answers checked), modes (milliseconds of our three searches), free_rows
 (forwards where rows cost nothing), peers (transformers' constrained beam search).
+The model is the tuned one unless `--adapter none`, whose results end in _untuned.
 Each writes benchmarks/results/search_SECTION.json. Nothing is timed before its answers are checked.
 """
 
@@ -18,29 +19,30 @@ SECTIONS = ("verify_law", "exact_law", "modes", "free_rows", "peers")
 
 def verify_law(options: argparse.Namespace) -> dict[str, Any]:
     """verify = stepwise on real queries, in float32."""
-    return search_laws.verify_equals_stepwise(options.queries, "float32")
+    return search_laws.verify_equals_stepwise(options.queries, "float32", options.adapter)
 
 
 def exact_law(options: argparse.Namespace) -> dict[str, Any]:
     """exact = enumeration on 2,000 entries."""
-    return search_laws.exact_equals_enumeration(min(options.queries, 50), 2000)
+    return search_laws.exact_equals_enumeration(min(options.queries, 50), 2000, options.adapter)
 
 
 def modes(options: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds, forwards and rows of stepwise, verify and exact."""
-    setting = search_setting.load(options.queries)
+    setting = search_setting.load(options.queries, adapter=options.adapter)
     setting.model.warm()
     return search_modes.times(setting, min(options.queries, 60), min(options.queries, 20))
 
 
 def free_rows(options: argparse.Namespace) -> dict[str, Any]:
     """Forwards of verify with a budget of 1,024 rows per forward that cost nothing."""
-    return search_modes.forwards_with_free_rows(search_setting.load(options.queries))
+    setting = search_setting.load(options.queries, adapter=options.adapter)
+    return search_modes.forwards_with_free_rows(setting)
 
 
 def peers(options: argparse.Namespace) -> dict[str, Any]:
     """Against transformers on the same model, keywords and prompts."""
-    setting = search_setting.load(min(options.queries, options.peer_queries))
+    setting = search_setting.load(min(options.queries, options.peer_queries), adapter=options.adapter)
     setting.model.warm()
     return search_peers.compare(setting)
 
@@ -53,7 +55,9 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", default=SECTIONS, metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--peer-queries", type=int, default=20)
+    parser.add_argument("--adapter", default=search_setting.TASK, help="name or folder; none: untuned")
     options = parser.parse_args()
+    options.adapter = search_setting.adapter_named(options.adapter)
     run = {
         "verify_law": verify_law,
         "exact_law": exact_law,
@@ -65,9 +69,10 @@ def main() -> None:
         if section not in run:
             parser.error(f"unknown section {section!r}; choose from {', '.join(SECTIONS)}")
     for section in options.sections:
-        result = run[section](options)
+        result = {"adapter": options.adapter, **run[section](options)}
         print(json.dumps(result, indent=1))
-        print(f"written to {machine.write(f'search_{section}', result)}")
+        name = f"search_{section}" if options.adapter else f"search_{section}_untuned"
+        print(f"written to {machine.write(name, result)}")
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ TOLERANCE = 1e-5
 WIDTH = K = 10
 
 
-def verify_equals_stepwise(num_queries: int, weights: str) -> dict[str, Any]:
+def verify_equals_stepwise(num_queries: int, weights: str, adapter: str | None) -> dict[str, Any]:
     """Entries and scores of verify against stepwise; raises SystemExit at the first difference."""
-    setting = search_setting.load(num_queries, weights=weights)
+    setting = search_setting.load(num_queries, weights=weights, adapter=adapter)
     setting.model.warm()
     largest = 0.0
     for query in track(setting.queries, f"verify = stepwise ({weights})"):
@@ -37,9 +37,9 @@ def verify_equals_stepwise(num_queries: int, weights: str) -> dict[str, Any]:
     }
 
 
-def exact_equals_enumeration(num_queries: int, num_keywords: int) -> dict[str, Any]:
+def exact_equals_enumeration(num_queries: int, num_keywords: int, adapter: str | None) -> dict[str, Any]:
     """Exact top-10 against the scores of all entries; raises SystemExit at the first difference."""
-    setting = search_setting.load(num_queries, num_keywords)
+    setting = search_setting.load(num_queries, num_keywords, adapter=adapter)
     setting.model.warm()
     cost, trie = setting.model.engine.latency(), setting.catalogue.trie
     session = setting.session(max_rows=100_000)

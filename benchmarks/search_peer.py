@@ -32,6 +32,7 @@ class PeerOptions:
     early_stopping: str = "true"  # "true" | "false" | "never"
     prefill: str = "plain"  # "plain" | "once"
     shared: str = ""  # text that all prompts begin with
+    adapter: str = ""  # folder in peft's format, merged into the weights
     threads: int = 2
     prefix: str = " "  # before each keyword
     end: str = "\n"  # after each keyword

@@ -6,13 +6,14 @@ The peer has no cheaper way to share the instruction than the `prefill once` var
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from rich.progress import track
 
+from adtrie.models.adapter import adapter_folder
 from adtrie.models.alias import resolve_alias
-from adtrie.prompt import DEFAULT_TEMPLATE
 from adtrie.search.exact import exact
 from adtrie.search.stepwise import stepwise
 from adtrie.search.verify import verify
@@ -39,7 +40,7 @@ PEERS = {
 
 def compare(setting: Setting) -> dict[str, Any]:
     """Checks scores against the float32 peer, then times each peer interleaved with our searches."""
-    checked = _check_answers([*setting.queries[:3]])
+    checked = _check_answers([*setting.queries[:3]], setting.adapter)
     return {
         "queries": len(setting.queries),
         "threads": setting.model.engine.num_threads,
@@ -50,14 +51,15 @@ def compare(setting: Setting) -> dict[str, Any]:
 
 def _peer(setting: Setting, options: PeerOptions) -> TransformersPeer:
     keywords = [setting.catalogue.text(entry) for entry in range(setting.catalogue.num_entries)]
-    shared = DEFAULT_TEMPLATE.text.split("{query}")[0].rstrip(" ")
+    shared = setting.template.text.split("{query}")[0].rstrip(" ")
     gguf = resolve_alias("smollm2-135m")
-    return TransformersPeer(gguf, keywords, PeerOptions(**{**vars(options), "shared": shared}))
+    adapter = str(adapter_folder(setting.adapter)) if setting.adapter else ""
+    return TransformersPeer(gguf, keywords, replace(options, shared=shared, adapter=adapter))
 
 
-def _check_answers(queries: list[str]) -> dict[str, Any]:
+def _check_answers(queries: list[str], adapter: str | None) -> dict[str, Any]:
     """In float32 on both sides: scores of common entries agree, or nothing is timed."""
-    setting = load(len(queries), weights="float32")
+    setting = load(len(queries), weights="float32", adapter=adapter)
     session, largest, common = setting.session(), 0.0, 0
     with _peer(setting, PeerOptions(dtype="fp32")) as peer:
         for query in queries:
@@ -101,7 +103,7 @@ def _against(setting: Setting, name: str, options: PeerOptions) -> dict[str, Any
     return {
         "peer": name,
         "queries": len(theirs),
-        "settings": {key: value for key, value in vars(options).items() if key != "shared"},
+        "settings": {key: value for key, value in vars(options).items() if key not in ("shared", "adapter")},
         "versions": versions,
         "foreign_load_with_peer": round(share, 3),
         "p50_ms": round(float(np.median(ms)), 1),

@@ -12,36 +12,55 @@ from adtrie.api import Model, load_model
 from adtrie.catalogue import Catalogue
 from adtrie.engine import Session
 from adtrie.evaluate import load_task
-from adtrie.prompt import DEFAULT_TEMPLATE, normalise_query
+from adtrie.models import shipped_adapters
+from adtrie.prompt import PromptTemplate, normalise_query
+
+TASK = "pricerunner"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A loaded model with one catalogue and the test queries, best-known prompt template."""
+    """A loaded model, the adapter merged into it (None: untuned), one catalogue and the test queries."""
 
     model: Model
     catalogue: Catalogue
     queries: Sequence[str]
+    adapter: str | None = None
+
+    @property
+    def template(self) -> PromptTemplate:
+        """The prompt the model was tuned with, or the default of untuned ones."""
+        return self.model.template
 
     def session(self, score: str = "raw", max_rows: int = 16_384) -> Session:
         """A session whose prefix (the template before the query) is computed."""
-        prefix = DEFAULT_TEMPLATE.prefix_tokens(self.model.tokenizer)
+        prefix = self.template.prefix_tokens(self.model.tokenizer)
         return self.model.engine.session(prefix, score=score, max_rows=max_rows)
 
     def prompt(self, query: str) -> NDArray[np.int32]:
         """Tokens int32[T] after the prefix."""
-        return DEFAULT_TEMPLATE.query_tokens(normalise_query(query), self.model.tokenizer)
+        return self.template.query_tokens(normalise_query(query), self.model.tokenizer)
 
     def whole_prompt(self, query: str) -> list[int]:
         """All prompt tokens, prefix included, for engines without a prefix cache."""
-        prefix = DEFAULT_TEMPLATE.prefix_tokens(self.model.tokenizer)
+        prefix = self.template.prefix_tokens(self.model.tokenizer)
         return [*prefix.tolist(), *self.prompt(query).tolist()]
 
 
-def load(num_queries: int, num_keywords: int | None = None, weights: str = "auto") -> Setting:
+def adapter_named(name: str) -> str | None:
+    """A shipped adapter or folder; None for "none", or where "pricerunner" is asked for and does not ship."""
+    return None if name == "none" or (name == TASK and TASK not in shipped_adapters()) else name
+
+
+def load(
+    num_queries: int,
+    num_keywords: int | None = None,
+    weights: str = "auto",
+    adapter: str | None = None,
+) -> Setting:
     """SmolLM2-135M with the PriceRunner keywords (the first `num_keywords`, None: all) and test listings."""
-    task = load_task("pricerunner")
-    model = load_model("smollm2-135m", weights=weights)
+    task = load_task(TASK)
+    model = load_model("smollm2-135m", adapter=adapter, weights=weights)
     keywords = task.keywords if num_keywords is None else task.keywords[:num_keywords]
     catalogue = Catalogue.build(keywords, model.tokenizer)
-    return Setting(model, catalogue, [row.query for row in task.sample("test", num_queries)])
+    return Setting(model, catalogue, [row.query for row in task.sample("test", num_queries)], adapter)

@@ -52,6 +52,10 @@ class BeamSearch:
         self.tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
         dtype = torch.bfloat16 if options.dtype == "bf16" else torch.float32
         self.model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=dtype).eval()
+        if options.adapter:
+            from peft import PeftModel
+
+            self.model = PeftModel.from_pretrained(self.model, options.adapter).merge_and_unload().eval()
         if options.dtype == "int8":
             self.model = torch.ao.quantization.quantize_dynamic(
                 self.model, {torch.nn.Linear}, dtype=torch.qint8
@@ -161,6 +165,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=["bf16", "fp32", "int8"], default="bf16")
     parser.add_argument("--beams", type=int, default=10)
     parser.add_argument("--early-stopping", choices=list(EARLY_STOPPING), default="true")
+    parser.add_argument("--adapter", default="", help="folder in peft's format, merged into the weights")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prefix", default=" ", help="text before each keyword")
     parser.add_argument("--end", default="\n", help="text after each keyword, one token")

@@ -1,7 +1,7 @@
 """Writes transformers' tokens and float32 last-token logits of prompts for a GGUF file. Knows no adtrie.
 
-Run by a Python with transformers and gguf: `transformers_reference.py MODEL.gguf PROMPTS.json OUT.npz [ADAPTER]`.
-ADAPTER is a folder in peft's format, loaded by peft itself.
+Run by a Python with transformers and gguf as `transformers_reference.py MODEL.gguf PROMPTS.json OUT.npz
+[ADAPTER]`. ADAPTER is a folder in peft's format, loaded by peft itself.
 OUT holds tokens int32[sum of T], offsets int64[n+1], logits float32[n, V].
 """
 
