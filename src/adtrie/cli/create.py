@@ -40,7 +40,7 @@ def command(
     template: Annotated[
         str | None,
         typer.Option(
-            help="Text with one {query} where the facts go, \\n for a line end, or @FILE; default: the adapter's."
+            help="Text with one {query} for the facts, \\n for a line end, or @FILE; default: the adapter's."
         ),
     ] = None,
     adapter: AdapterOption = None,
