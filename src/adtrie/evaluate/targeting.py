@@ -110,6 +110,12 @@ class TargetingReport:
     examples: tuple[Example, ...]
     seconds: float
 
+    @property
+    def defect(self) -> str | None:
+        """The promise that was not kept: every answer is an entry."""
+        valid = all(one.validity in (None, 1.0) for one in self.scores if one.method == OURS)
+        return None if valid else "some answers are no entries of the catalogue."
+
 
 def measure_targeting(
     task: str,
