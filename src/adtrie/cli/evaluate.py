@@ -67,14 +67,15 @@ class Plan:
         announce(self.model)
         return load_model(self.model, adapter=self.adapter, weights=self.weights.value, threads=self.threads)
 
-    def setting(self, model: Model) -> dict[str, object]:
+    def setting(self, model: Model, template: PromptTemplate) -> dict[str, object]:
         """What was measured, for every report."""
-        own = "default" if self.adapter is None else "the adapter's"
+        from adtrie.prompt import CREATE_TEMPLATE, DEFAULT_TEMPLATE
+
         return {
             "model": self.model,
             "adapter": self.adapter,
             "weights": model.engine.weights,
-            "prompt": own if self.template is None else self.template.text,
+            "prompt": "default" if template in (DEFAULT_TEMPLATE, CREATE_TEMPLATE) else template.text,
             "split": self.split,
             "isa": model.engine.isa,
             "threads": model.engine.num_threads,
@@ -201,7 +202,7 @@ def _measured(
     from adtrie.evaluate.targeting import measure_targeting
 
     setting = {
-        **plan.setting(model),
+        **plan.setting(model, plan.template or model.template),
         "entries": catalogue.num_entries,
         "rows_refused_by_index": catalogue.report.num_refused,
         "mode": options.mode,
@@ -244,7 +245,7 @@ def write_task(plan: Plan, name: str, check_draft: bool) -> CreativeReport:
                 lambda facts, draft: model.create(facts, template=template, drafts=drafts, draft=draft),
                 check_draft=check_draft,
                 with_floors=plan.with_floors,
-                setting=plan.setting(model),
+                setting=plan.setting(model, template),
                 advance=advance,
             )
 

@@ -5,11 +5,10 @@ All text of a report is foreign to the page and escaped here.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 
 from adtrie.evaluate.creating import CreativeReport, TextExample
-from adtrie.evaluate.plots import Axis, Curve, line_plot
+from adtrie.evaluate.plots import Axis, Curve, line_plot, shown
 from adtrie.evaluate.tables import Report, Table, setting_lines, tables_and_notes
 from adtrie.evaluate.targeting import Example, Score, TargetingReport
 
@@ -78,11 +77,6 @@ def _of_creative(report: CreativeReport) -> tuple[list[tuple[str, str]], str]:
     return plots, f"<h2>Examples</h2>\n{examples}" if examples else ""
 
 
-def shown(text: str) -> str:
-    """Text for a page: escaped, with a mark for every character that would not be seen."""
-    return html.escape("".join(char if char.isprintable() else "\ufffd" for char in text))
-
-
 def _table(table: Table) -> str:
     head = "".join(f'<th scope="col">{shown(cell)}</th>' for cell in table.head)
     rows = "\n".join(
@@ -107,7 +101,7 @@ def _cumulated(ms_percentiles: Sequence[float]) -> list[tuple[float, float]]:
 
 def _latency_plot(curves: Sequence[Curve]) -> str:
     slowest = max((curve.points[-1][0] for curve in curves if curve.points), default=1.0)
-    return line_plot(curves, Axis("ms at most", 0.0, slowest or 1.0), _SHARE)
+    return line_plot(curves, Axis("ms at most", 0.0, slowest or 1.0, decimals=int(slowest < 20)), _SHARE)
 
 
 def _examples(group: str, examples: Sequence[Example]) -> str:

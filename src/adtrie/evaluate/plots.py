@@ -1,10 +1,10 @@
-"""Line plots as inline SVG for a page, without a plotting library. Knows only numbers and labels."""
+"""Line plots as inline SVG for a page, without a plotting library, and text for both. Knows no report."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 WIDTH, HEIGHT = 560, 320
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 44
@@ -41,18 +41,23 @@ class Axis:
         return [self.low + at * step for at in range(int((self.high - self.low) / step + 1e-9) + 1)]
 
 
+def shown(text: str) -> str:
+    """Text for a page: escaped, with a mark for every character that would not be seen."""
+    return html.escape("".join(char if char.isprintable() else "\ufffd" for char in text))
+
+
 def line_plot(curves: Sequence[Curve], x: Axis, y: Axis) -> str:
     """SVG text: at most as many curves as STYLES, a legend below them, the colour of text for the axes."""
     legend_height = 20 * len(curves)
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT + legend_height}" role="img" '
-        f'aria-label="{escape(y.label)} by {escape(x.label)}">'
+        f'aria-label="{shown(y.label)} by {shown(x.label)}">'
     ]
     parts += [_tick(at, x.share(at), f"{at:.{x.decimals}f}", vertical=False) for at in x.ticks()]
     parts += [_tick(at, y.share(at), f"{at:.{y.decimals}f}", vertical=True) for at in y.ticks()]
     parts.append(_text(LEFT + (WIDTH - LEFT - RIGHT) / 2, HEIGHT - 6, x.label, "middle"))
     parts.append(
-        f'<text transform="translate(14 {HEIGHT / 2:.0f}) rotate(-90)" {_MIDDLE}>{escape(y.label)}</text>'
+        f'<text transform="translate(14 {HEIGHT / 2:.0f}) rotate(-90)" {_MIDDLE}>{shown(y.label)}</text>'
     )
     for number, (curve, (colour, dashes)) in enumerate(zip(curves, STYLES, strict=False)):
         places = " ".join(f"{_right(x.share(a)):.1f},{_down(y.share(b)):.1f}" for a, b in curve.points)
@@ -87,4 +92,4 @@ def _tick(value: float, share: float, label: str, vertical: bool) -> str:
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{shown(text)}</text>'
