@@ -41,8 +41,10 @@ def table(results: Path) -> str:
 
 
 def _setting(demo: dict[str, Any]) -> str:
+    adapter = demo.get("adapter")  # adapted linears leave the file's 4-bit grid
+    form = f"adapter {adapter}, INT8" if adapter else "untuned, INT4"
     return (
-        f"{demo['model']} (untuned, INT4) on PriceRunner: {demo['num_entries']:,} keywords, "
+        f"{demo['model']} ({form}) on PriceRunner: {demo['num_entries']:,} keywords, "
         f"{demo['quality'][0]['num_rows']} test listings, raw scores, beams of width 10. "
         f"{demo['machine']['cpu']}, {demo['threads']} threads, {demo['isa']}.\n"
     )
