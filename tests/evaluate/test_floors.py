@@ -122,6 +122,14 @@ def test_popularity_is_the_brute_force(labels: list[str], k: int) -> None:
     assert PopularityFloor(labels, list("cab")).rank(["q", "r"], k) == [expected[:k]] * 2
 
 
+def test_too_many_texts_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.setattr("adtrie.evaluate.floors.MAX_TEXTS", 2)
+    TfidfFloor(["one", "two"])
+    with pytest.raises(InputError, match="--no-floors"):
+        TfidfFloor(["one", "two", "three"])
+
+
 def test_bad_arguments_of_the_other_floors() -> None:
     pytest.importorskip("sklearn")
     for call in (

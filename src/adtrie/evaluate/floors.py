@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from adtrie.errors import AdtrieError, InputError
 
-_QUERIES_PER_CHUNK = 64  # bounds the dense score block at 64 x num_keywords float32
+MAX_TEXTS = 400_000
+_QUERIES_PER_CHUNK = 64  # bounds the dense score block at 64 x num_texts float32, 100 MB at most
 
 
 class Floor(Protocol):
@@ -90,6 +91,11 @@ class _Cosines:
     def __init__(self, texts: Sequence[str], fitted_too: Sequence[str] = ()) -> None:
         if not any(text.strip() for text in texts):
             raise InputError(f"a TF-IDF floor needs a text with characters; got {len(texts)} without")
+        if len(texts) > MAX_TEXTS:
+            raise InputError(
+                f"a TF-IDF floor holds at most {MAX_TEXTS:,} texts, got {len(texts):,}; "
+                "measure without floors (--no-floors)"
+            )
         self._vectorizer = _vectorizer()
         self._vectorizer.fit([*texts, *fitted_too])
         self._matrix = self._vectorizer.transform(texts).T.tocsr()
