@@ -23,7 +23,7 @@ HEAD = [
 
 
 def table(results: Path) -> str:
-    """Markdown of demo.json (quality, our times) and, where they exist, search_peers.json and decode.json."""
+    """Markdown of demo.json (quality, our times) and, where they exist, search_peers and decode."""
     demo = _read(results / "demo.json")
     if demo is None:
         return NOTHING
@@ -34,15 +34,18 @@ def table(results: Path) -> str:
         quality = model if cost["search"].startswith(("verify", "stepwise")) else None
         speed = "" if cost["search"].startswith("stepwise") else f" ({cost['speed_up']:.2f}x stepwise)"
         lines.append(_row(f"adtrie `{cost['search']}`{speed}", quality, cost))
-    peers = _read(results / "search_peers.json")
+    tuned = "" if demo.get("adapter") else "_untuned"
+    peers = _read(results / f"search_peers{tuned}.json")
     lines += [_peer_row(peer) for peer in peers["peers"]] if peers else []
     decode = _read(results / "decode.json")
     return "\n".join(lines + ([_decode_line(decode)] if decode else [])) + "\n"
 
 
 def _setting(demo: dict[str, Any]) -> str:
+    adapter = demo.get("adapter")  # adapted linears leave the file's 4-bit grid
+    form = f"adapter {adapter}, INT8" if adapter else "untuned, INT4"
     return (
-        f"{demo['model']} (untuned, INT4) on PriceRunner: {demo['num_entries']:,} keywords, "
+        f"{demo['model']} ({form}) on PriceRunner: {demo['num_entries']:,} keywords, "
         f"{demo['quality'][0]['num_rows']} test listings, raw scores, beams of width 10. "
         f"{demo['machine']['cpu']}, {demo['threads']} threads, {demo['isa']}.\n"
     )

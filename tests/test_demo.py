@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from adtrie import demo
 from adtrie.api import Hit, Hits
 from adtrie.cli import app
+from adtrie.creative import Creative, Drafts
 from adtrie.errors import ModelError
+from adtrie.evaluate import Brief, CreativeTask
 from adtrie.models.alias import cached_path
+from adtrie.prompt import CREATE_TEMPLATE
 
 
 def hits(entries: Sequence[tuple[str, float]], ms: float = 1.0, gap: float = 0.0, forwards: int = 1) -> Hits:
@@ -60,6 +64,7 @@ def test_the_report_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
     cost = demo.Cost("verify k=10", 12.5, 20.0, 4.0, 31.0, 2.5, 40, 7)
     report = demo.Report(
         model="tiny",
+        adapter=None,
         isa="scalar",
         threads=2,
         num_entries=12_613,
@@ -67,26 +72,83 @@ def test_the_report_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
         quality=(demo.Quality("tiny, untuned", 0.5, 0.75, 200), demo.Quality("TF-IDF floor", 0.8, 0.9, 200)),
         costs=(cost,),
         num_agreeing=40,
+        ad_text=demo.AdText("name: A\x1b[31m", "A is a pub.", "e2e", 12, 4, 13),
         seconds={"load": 1.0, "requests": 2.0, "total": 4.0},
     )
     monkeypatch.setattr(demo, "run", lambda plan, note, advance: report)
     result = CliRunner().invoke(app, ["demo"])
     assert result.exit_code == 0, result.stderr
     assert "  *    -1.000  right" in result.stdout
-    assert "TF-IDF floor                  0.800  0.900" in result.stdout
+    assert "TF-IDF floor                        0.800  0.900" in result.stdout
+    assert "Ad text (adapter e2e)" in result.stdout
+    assert "12 tokens in 4 forwards (3.0 per forward); without guesses the same text in 13" in result.stdout
     assert "2.50x  7/40" in result.stdout
     assert "on all 40 listings" in result.stdout
     assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("shipped", "model", "asked", "expected"),
+    [
+        ([], "smollm2-135m", None, (None, None)),
+        (["e2e", "pricerunner"], "smollm2-135m", None, ("pricerunner", "e2e")),
+        (["pricerunner"], "smollm2-135m", None, ("pricerunner", None)),
+        (["e2e", "pricerunner"], "smollm2-135m", "none", (None, None)),
+        (["e2e", "pricerunner"], "smollm2-135m", "folder", ("folder", "e2e")),
+        (["e2e", "pricerunner"], "other.gguf", None, (None, None)),
+        (["e2e", "pricerunner"], "other.gguf", "folder", ("folder", None)),
+    ],
+)
+def test_shipped_adapters_are_used_where_they_fit(
+    monkeypatch: pytest.MonkeyPatch,
+    shipped: list[str],
+    model: str,
+    asked: str | None,
+    expected: tuple[str | None, str | None],
+) -> None:
+    monkeypatch.setattr(demo, "shipped_adapters", lambda: shipped)
+    plan = demo.plan_for(model, asked)
+    assert (plan.model, plan.adapter, plan.writer) == (model, *expected)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_ad_text_is_checked_against_plain_decoding(monkeypatch: pytest.MonkeyPatch, broken: bool) -> None:
+    class Writer:
+        create_template = CREATE_TEMPLATE
+        fingerprint, vocab_size = "f", 256
+
+        def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+            rows = [text.encode() for text in texts]
+            return np.frombuffer(b"".join(rows), np.uint8).astype(np.int32), np.cumsum([0, *map(len, rows)])
+
+        def create(self, facts: str, drafts: Drafts | None = None, draft: bool = True) -> Creative:
+            return Creative("drafted" if broken and draft else "text", 6, 2 if draft else 7, 1.0, "end")
+
+    brief = Brief("name: A", ("A is a pub",), "train", (("name", "A"),))
+    task = CreativeTask("e2e", (brief, Brief("name: B", ("B",), "test", (("name", "B"),))))
+    monkeypatch.setattr(demo, "load_creative_task", lambda name: task)
+    loaded: list[object] = []
+    monkeypatch.setattr(demo, "load_model", lambda name, adapter: loaded.append(adapter) or Writer())
+    if broken:
+        with pytest.raises(ModelError, match="drafted and plain text differ"):
+            demo._ad_text(demo.Plan(writer="e2e"), Writer())  # type: ignore[arg-type]
+        return
+    made = demo._ad_text(demo.Plan(adapter="pricerunner", writer="e2e"), Writer())  # type: ignore[arg-type]
+    assert made == demo.AdText("name: B", "text", "e2e", 6, 2, 7)
+    assert (made.tokens_per_forward, loaded) == (3.0, ["e2e"])
+    demo._ad_text(demo.Plan(), Writer())  # type: ignore[arg-type]
+    assert loaded == ["e2e"]  # the model at hand will do
 
 
 @pytest.mark.model
 @pytest.mark.skipif(not cached_path("smollm2-135m").exists(), reason="smollm2-135m is not cached: make demo")
 def test_a_short_demonstration(monkeypatch: pytest.MonkeyPatch) -> None:
     short = demo.Plan(num_listings=2, num_quality=3, num_timed=2, num_exact=1)
-    monkeypatch.setattr(demo, "Plan", lambda model: short)
+    monkeypatch.setattr(demo, "plan_for", lambda model, adapter: short)
     result = CliRunner().invoke(app, ["demo", "--json"])
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
     assert [row["num_requests"] for row in report["costs"]] == [2, 2, 2, 1]
     assert len(report["answers"]) == 2
+    assert report["ad_text"]["forwards"] < report["ad_text"]["plain_forwards"]
     assert report["machine"]["isa"] == report["isa"]

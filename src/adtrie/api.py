@@ -128,11 +128,13 @@ class Model:
         self,
         checkpoint: Checkpoint | AdaptedCheckpoint,
         engine: Engine,
-        template: PromptTemplate = DEFAULT_TEMPLATE,
+        template: PromptTemplate | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.engine = engine
-        self.template = template  # of requests that bring none: an adapter's own
+        # Of requests that bring none: an adapter's own, whether it was tuned to name or to write.
+        self.template = template or DEFAULT_TEMPLATE
+        self.create_template = template or CREATE_TEMPLATE
         self._sessions: OrderedDict[tuple[PromptTemplate, Score, int], Session] = OrderedDict()
         self._lock = Lock()
 
@@ -221,16 +223,18 @@ class Model:
         sampling: Sampling | None = None,
         *,
         beams: int = 1,
-        template: PromptTemplate = CREATE_TEMPLATE,
+        template: PromptTemplate | None = None,
         drafts: Drafts | None = None,
         draft: bool = True,
     ) -> Creative:
         """Ad text from `facts` under `rules` (default: 64 tokens, one line), greedy by default.
 
-        `draft` guesses ahead, also from `drafts`: the same text in fewer forwards; a beam is not drafted.
+        `template`: by default that of the adapter, or CREATE_TEMPLATE. `draft` guesses ahead, also from
+        `drafts`: the same text in fewer forwards; a beam is not drafted.
         Raises InputError for bad facts and for rules that contradict (named), CapacityError above context.
         """
         writer = Writer(rules or TextRules(), sampling or Sampling(), beams)
+        template = template or self.create_template
         text = normalise_query(facts, "facts")
         with self._lock:
             prompt = template.query_tokens(text, self.tokenizer)
@@ -294,7 +298,7 @@ def load_model(
     """
     checkpoint, text = open_tuned(name, adapter)
     try:
-        template = DEFAULT_TEMPLATE if text is None else PromptTemplate.from_text(text, f"template of {name}")
+        template = None if text is None else PromptTemplate.from_text(text, f"template of {name}")
         engine = Engine(checkpoint, weights=weights, activations=activations, threads=threads, isa=isa)
     except BaseException:
         checkpoint.close()

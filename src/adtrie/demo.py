@@ -1,4 +1,4 @@
-"""The demonstration: a real model, 12,613 keywords, quality beside a floor, time beside plain search.
+"""The demonstration: a real model, 12,613 keywords, quality beside a floor, time beside plain search; one ad.
 
 Measures and returns numbers; how they are shown is the command line's business.
 """
@@ -13,25 +13,52 @@ import numpy as np
 
 from adtrie.api import Hits, Mode, Model, load_model
 from adtrie.catalogue import Catalogue
+from adtrie.creative import Drafts
 from adtrie.errors import ModelError
-from adtrie.evaluate import Pair, TfidfFloor, load_task, percentiles, ranks, recall_at_k
+from adtrie.evaluate import (
+    Pair,
+    TfidfFloor,
+    load_creative_task,
+    load_task,
+    percentiles,
+    ranks,
+    recall_at_k,
+)
+from adtrie.evaluate.creative_tasks import templates_of
+from adtrie.models import shipped_adapters
 
 Note = Callable[[str], None]
 Advance = Callable[[int, int], None]
+DEFAULT_MODEL, UNTUNED = "smollm2-135m", "none"
+TARGET_TASK, CREATE_TASK = "pricerunner", "e2e"
 TOLERANCE = 1e-5  # of a score: verify and stepwise ask the model the same questions
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured: rows for quality, rows timed in all searches, rows for the dearest one."""
+    """What is measured: the model, its adapters to name entries and to write (None: untuned).
 
-    model: str = "smollm2-135m"
+    Rows for quality, rows timed in all searches, rows for the dearest one.
+    """
+
+    model: str = DEFAULT_MODEL
+    adapter: str | None = None
+    writer: str | None = None
     num_listings: int = 10
     num_quality: int = 200
     num_timed: int = 40
     num_exact: int = 4
     width: int = 10
     budget_s: float = 60.0  # for rows timed in every mode; a slow machine times fewer and says so
+
+
+def plan_for(model: str, adapter: str | None = None) -> Plan:
+    """Plan with an adapter by name or folder, "none" for none; by default the shipped ones of both tasks."""
+    shipped = shipped_adapters() if model == DEFAULT_MODEL and adapter != UNTUNED else []
+    writer = CREATE_TASK if CREATE_TASK in shipped else None
+    if adapter is None:
+        return Plan(model, TARGET_TASK if TARGET_TASK in shipped else None, writer)
+    return Plan(model, None if adapter == UNTUNED else adapter, writer)
 
 
 @dataclass(frozen=True)
@@ -85,10 +112,28 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class AdText:
+    """One ad text from facts of the test set, the same drafted and plain; forwards of both."""
+
+    facts: str
+    text: str
+    adapter: str | None
+    tokens: int
+    forwards: int
+    plain_forwards: int
+
+    @property
+    def tokens_per_forward(self) -> float:
+        """Of the drafted text."""
+        return self.tokens / self.forwards
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything the demonstration found; seconds by step."""
 
     model: str
+    adapter: str | None
     isa: str
     threads: int
     num_entries: int
@@ -96,14 +141,16 @@ class Report:
     quality: tuple[Quality, ...]
     costs: tuple[Cost, ...]
     num_agreeing: int
+    ad_text: AdText
     seconds: dict[str, float]
 
 
 def run(plan: Plan, note: Note, advance: Advance) -> Report:
-    """Runs all of `plan`; raises ModelError if verify and stepwise ever disagree."""
+    """Runs all of `plan`; raises ModelError if verify and stepwise, or drafted and plain text, disagree."""
     clock = _Clock()
-    note(f"loading {plan.model} ...")
-    model = load_model(plan.model)
+    name = f"{plan.model}, {f'adapter {plan.adapter}' if plan.adapter else 'untuned'}"
+    note(f"loading {name} ...")
+    model = load_model(plan.model, adapter=plan.adapter)
     clock.lap("load")
     task = load_task("pricerunner")
     note(f"indexing {len(task.keywords):,} keywords ...")
@@ -120,20 +167,25 @@ def run(plan: Plan, note: Note, advance: Advance) -> Report:
     floor = TfidfFloor(task.keywords, [row.query for row in task.rows_of("train")])
     ranked = floor.rank([row.query for row in rows], 10)
     clock.lap("tfidf")
+    note("writing one ad text ...")
+    ad_text = _ad_text(plan, model)
+    clock.lap("ad_text")
     answered = log[VERIFY]
     ours = [[hit.text for hit in hits] for hits in answered]
     return Report(
         model=plan.model,
+        adapter=plan.adapter,
         isa=model.engine.isa,
         threads=model.engine.num_threads,
         num_entries=catalogue.num_entries,
         answers=tuple(map(_answer, rows[: plan.num_listings], answered)),
         quality=(
-            _quality(f"{plan.model}, untuned", ours, rows),
+            _quality(name, ours, rows),
             _quality("TF-IDF floor, no model", ranked, rows),
         ),
         costs=_costs(log),
         num_agreeing=len(log[STEPWISE]),
+        ad_text=ad_text,
         seconds=clock.seconds,
     )
 
@@ -195,6 +247,22 @@ def _check_agreement(verify: Hits, stepwise: Hits, exact: Hits) -> None:
             f"{stepwise[:2]}, exact {exact[:1]}; no time is reported. "
             "This is a defect of adtrie: please report it with the output of 'adtrie doctor'"
         )
+
+
+def _ad_text(plan: Plan, model: Model) -> AdText:
+    """The first facts of the sample, written with guesses from the training texts and without."""
+    task = load_creative_task(CREATE_TASK)
+    facts = task.sample("test", 1)[0].facts
+    own = model if plan.writer == plan.adapter else load_model(plan.model, adapter=plan.writer)
+    past = [text for brief in task.briefs_of("train") for text in templates_of(brief)]
+    drafted = own.create(facts, drafts=Drafts(past, own, own.create_template))
+    plain = own.create(facts, draft=False)
+    if (drafted.text, drafted.tokens) != (plain.text, plain.tokens):
+        raise ModelError(
+            f"drafted and plain text differ for {facts!r}: {drafted.text!r} and {plain.text!r}. "
+            "This is a defect of adtrie: please report it with the output of 'adtrie doctor'"
+        )
+    return AdText(facts, drafted.text, plan.writer, drafted.tokens, drafted.forwards, plain.forwards)
 
 
 def _answer(row: Pair, hits: Hits) -> Answer:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from adapter_folder import write_adapter
 from tiny_model import TEMPLATE, Run
 
 FACTS = "name: Blue Spice; type: pub"
@@ -142,3 +143,29 @@ def test_facts_above_the_context_are_refused(create: Run) -> None:
     result = create("long " * 300)
     assert result.exit_code == 1
     assert "context" in result.stderr
+
+
+def test_an_adapter_brings_its_template(run: Run, model_folder: Path, tmp_path: Path) -> None:
+    own = "Facts: {query} ="
+    adapter = write_adapter(tmp_path / "adapter", model_folder, own)
+    past = tmp_path / "past.txt"
+    past.write_text("A pub\n", encoding="utf-8")
+    common = ("create", "--model", model_folder, "--max-tokens", 12, "--json", "--drafts", past)
+    tuned, given, other, plain = (
+        answers(run(*common, *options, FACTS))[0]["text"]
+        for options in (
+            ("--adapter", adapter),
+            ("--adapter", adapter, "--template", own),
+            ("--adapter", adapter, "--template", TEMPLATE),
+            ("--template", own),
+        )
+    )
+    assert tuned == given
+    assert tuned != other and tuned != plain
+
+
+def test_an_unknown_adapter_is_one_line(create: Run) -> None:
+    result = create("--adapter", "no-such-adapter", FACTS)
+    assert result.exit_code == 1
+    assert "no adapter 'no-such-adapter'" in result.stderr
+    assert "Traceback" not in result.output

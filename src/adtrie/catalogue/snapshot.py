@@ -136,6 +136,14 @@ def _replacing(path: Path) -> Iterator[Any]:
             temporary.unlink(missing_ok=True)
 
 
+def is_snapshot(path: Path) -> bool:
+    """Whether a file begins like a snapshot."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
 def read_snapshot(path: str | Path) -> Snapshot:
     """Open a snapshot; sizes are always checked, checksums when the file is at most 32 MiB (else `verify()`).
 

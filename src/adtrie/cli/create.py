@@ -9,7 +9,14 @@ import typer
 
 from adtrie.cli import queries
 from adtrie.cli.download import announce
-from adtrie.cli.options import JsonOption, ModelOption, ThreadsOption, WeightsChoice, WeightsOption
+from adtrie.cli.options import (
+    AdapterOption,
+    JsonOption,
+    ModelOption,
+    ThreadsOption,
+    WeightsChoice,
+    WeightsOption,
+)
 from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, printable, warn
 from adtrie.errors import CapacityError, InputError
 
@@ -32,8 +39,11 @@ def command(
     ] = None,
     template: Annotated[
         str | None,
-        typer.Option(help="Text with one {query} where the facts go, \\n for a line end, or @FILE."),
+        typer.Option(
+            help="Text with one {query} for the facts, \\n for a line end, or @FILE; default: the adapter's."
+        ),
     ] = None,
+    adapter: AdapterOption = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest text in tokens.")] = 64,
     max_chars: Annotated[int | None, typer.Option(min=1, help="Longest text in characters.")] = None,
     must_mention: Annotated[
@@ -71,18 +81,18 @@ def command(
     """
     from adtrie.api import load_model
     from adtrie.creative import Drafts
-    from adtrie.prompt import CREATE_TEMPLATE, PromptTemplate
+    from adtrie.prompt import PromptTemplate
     from adtrie.search.sampling import Sampling
     from adtrie.search.text_rules import TextRules
 
     lines = tuple(string.replace("\\n", "\n") for string in stop) if stop else ("\n",)
     rules = TextRules(max_tokens, max_chars, lines, tuple(must_mention or ()), tuple(must_not_say or ()))
     sampling = Sampling(temperature, top_k, top_p, min_p, seed)
-    chosen = PromptTemplate.parse(template, "--template") if template is not None else CREATE_TEMPLATE
+    chosen = PromptTemplate.parse(template, "--template") if template is not None else None
     past = read_texts(drafts) if drafts is not None else None
     announce(model)
-    loaded = load_model(model, weights=weights.value, threads=threads)
-    guesses = Drafts(past, loaded, chosen) if past is not None else None
+    loaded = load_model(model, adapter=adapter, weights=weights.value, threads=threads)
+    guesses = Drafts(past, loaded, chosen or loaded.create_template) if past is not None else None
     num_refused = 0
     for line in queries.lines(facts, "facts"):
         try:

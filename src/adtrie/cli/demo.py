@@ -24,18 +24,25 @@ def command(
     model: Annotated[
         str, typer.Option("--model", "-m", help="Alias, folder or .gguf file.")
     ] = "smollm2-135m",
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            "--adapter", "-a", help="Name or folder; none: untuned. Default: those that came with adtrie."
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Put a real 135M model behind 12,613 real keywords; print answers, quality and speed."""
-    from adtrie.demo import Plan, run
+    from adtrie.demo import plan_for, run
 
     announce(model)
     with progress("answering") as advance:
-        report = run(Plan(model=model), note, advance)
+        report = run(plan_for(model, adapter), note, advance)
     if json:
         emit_json({"machine": examine(), **asdict(report)})
     else:
-        emit(printable("\n".join([*_answers(report), *_quality(report), *_costs(report), *_close(report)])))
+        parts = (_answers, _quality, _costs, _ad_text, _close)
+        emit(printable("\n".join(line for part in parts for line in part(report))))
 
 
 def _answers(report: Report) -> list[str]:
@@ -52,9 +59,9 @@ def _quality(report: Report) -> list[str]:
     lines = [
         "",
         f"Quality on {report.quality[0].num_rows} test listings",
-        f"  {'':28} {'R@1':>6} {'R@10':>6}",
+        f"  {'':34} {'R@1':>6} {'R@10':>6}",
     ]
-    lines += [f"  {row.method:28} {row.recall_at_1:6.3f} {row.recall_at_10:6.3f}" for row in report.quality]
+    lines += [f"  {row.method:34} {row.recall_at_1:6.3f} {row.recall_at_10:6.3f}" for row in report.quality]
     return lines
 
 
@@ -72,6 +79,18 @@ def _costs(report: Report) -> list[str]:
         for cost in report.costs
     ]
     return lines
+
+
+def _ad_text(report: Report) -> list[str]:
+    made = report.ad_text
+    return [
+        "",
+        f"Ad text ({f'adapter {made.adapter}' if made.adapter else 'untuned'})",
+        f"  {made.facts}",
+        f"  {made.text}",
+        f"  {made.tokens} tokens in {made.forwards} forwards ({made.tokens_per_forward:.1f} per forward); "
+        f"without guesses the same text in {made.plain_forwards}",
+    ]
 
 
 def _close(report: Report) -> list[str]:

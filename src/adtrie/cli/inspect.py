@@ -28,8 +28,10 @@ def command(
     json: JsonOption = False,
 ) -> None:
     """Print the shape, types, sizes and fingerprint of a model or a catalogue."""
+    from adtrie.catalogue.snapshot import is_snapshot
+
     path = Path(source)
-    findings = examine_catalogue(path, verify) if _is_snapshot(path) else examine_model(source, verify)
+    findings = examine_catalogue(path, verify) if is_snapshot(path) else examine_model(source, verify)
     if json:
         emit_json(findings)
         return
@@ -54,15 +56,6 @@ def examine_catalogue(path: Path, verify: bool) -> dict[str, object]:
         **asdict(catalogue.info),
         "verified": verify,
     }
-
-
-def _is_snapshot(path: Path) -> bool:
-    from adtrie.catalogue.snapshot import MAGIC
-
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
 
 
 def examine_model(source: str, verify: bool) -> dict[str, object]:

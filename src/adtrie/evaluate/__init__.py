@@ -2,7 +2,7 @@
 
 from adtrie.evaluate.coverage import Coverage, coverage, covered
 from adtrie.evaluate.creative_tasks import Brief, CreativeTask, load_creative_task
-from adtrie.evaluate.floors import TfidfFloor
+from adtrie.evaluate.floors import NearestQueryFloor, PopularityFloor, TfidfFloor
 from adtrie.evaluate.metrics import Interval, mrr, paired_bootstrap, percentiles, ranks, recall_at_k
 from adtrie.evaluate.tasks import Pair, Task, load_task
 from adtrie.evaluate.text_metrics import bleu, distinct, mean_length, meteor, rouge_l
@@ -12,7 +12,9 @@ __all__ = [
     "Coverage",
     "CreativeTask",
     "Interval",
+    "NearestQueryFloor",
     "Pair",
+    "PopularityFloor",
     "Task",
     "TfidfFloor",
     "bleu",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import re
 import zlib
@@ -57,6 +58,14 @@ class CreativeTask:
                 f"split {split!r} of task {self.name!r} is unknown; use one of {', '.join(CREATIVE_SPLITS)}"
             )
         return [brief for brief in self.briefs if brief.split == split]
+
+    def sample(self, split: str, num_briefs: int | None) -> list[Brief]:
+        """The `num_briefs` briefs of `split` (None: all) with the smallest hash of their facts: a mix."""
+        return sorted(self.briefs_of(split), key=_order)[:num_briefs]
+
+
+def _order(brief: Brief) -> bytes:
+    return hashlib.sha256(f"sample\x1f{brief.facts}".encode()).digest()
 
 
 def load_creative_task(name: str, shared: Path = SHARED) -> CreativeTask:

@@ -31,8 +31,12 @@ def bleu(texts: Sequence[str], references: References, *, language: str = "en") 
     _check(texts, references)
     most = max(map(len, references))
     streams = [[refs[place] if place < len(refs) else None for refs in references] for place in range(most)]
-    metric = _sacrebleu()(lowercase=True, tokenize="zh" if language == "zh" else "13a")
-    return float(metric.corpus_score(list(texts), streams).score) / 100
+    return float(bleu_metric(language).corpus_score(list(texts), streams).score) / 100
+
+
+def bleu_metric(language: str = "en") -> Any:
+    """The BLEU of sacrebleu that `bleu` uses; AdtrieError with the install line without sacrebleu."""
+    return _sacrebleu()(lowercase=True, tokenize="zh" if language == "zh" else "13a")
 
 
 def meteor(texts: Sequence[str], references: References, parameters: MeteorParameters = METEOR_1_5) -> float:

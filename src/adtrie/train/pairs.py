@@ -5,7 +5,6 @@ Knows tasks, CSV files and the prompt; no torch. Nothing is dropped without bein
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from adtrie.catalogue.normalise import normalise
 from adtrie.errors import AdtrieError, InputError
 from adtrie.evaluate.creative_tasks import load_creative_task
+from adtrie.evaluate.pair_files import query_key, read_pairs
 from adtrie.evaluate.tasks import TASK_NAMES, Pair, load_task
 from adtrie.models.tokenizer import Tokenizer
 from adtrie.prompt import PromptTemplate, normalise_query
@@ -26,8 +26,6 @@ from adtrie.train.recipe import Recipe
 WRITING_TASKS = ("e2e",)  # labels are texts to write, not entries
 TUNE_TASKS = (*TASK_NAMES, *WRITING_TASKS)
 LABEL_PREFIX, LABEL_END = " ", "\n"  # as the catalogue tokenizes entries
-MAX_CSV_BYTES = 1 << 30
-MAX_FIELD_CHARS = 131_072
 DEV_SHARE, MAX_SHOWN = 20, 10  # one query in 20 of a file without splits is held out
 
 
@@ -126,7 +124,7 @@ def file_data(path: Path, tokenizer: Tokenizer, recipe: Recipe) -> TuneData:
 
     Without splits a fixed twentieth of the queries is held out. Raises InputError for an unusable file.
     """
-    rows = _read_csv(path)
+    rows = [row for _, row in read_pairs(path, "train")]
     if all(row.split == "train" for row in rows):
         rows = _split(rows)
     train = [row for row in rows if row.split == "train"]
@@ -144,7 +142,7 @@ def _prepare(
     recipe: Recipe,
 ) -> TuneData:
     report = PairReport(num_rows=len(train) + len(dev))
-    forbidden = {_key(row.query) for row in held_out}
+    forbidden = {query_key(row.query) for row in held_out}
     kept_train = _cleaned(train, forbidden, report)
     kept_dev = _cleaned(dev, set(), report)
     build = _Builder(PromptTemplate.from_text(recipe.template), tokenizer, recipe.max_tokens)
@@ -169,7 +167,7 @@ def _cleaned(rows: Iterable[Pair], forbidden: set[str], report: PairReport) -> l
             if len(report.notes) < MAX_SHOWN:
                 report.notes.append(f"row {number}: {error}")
             continue
-        if _key(pair[0]) in forbidden:
+        if query_key(pair[0]) in forbidden:
             report.also_in_test += 1
         elif pair in kept:
             report.duplicate += 1
@@ -202,49 +200,14 @@ class _Builder:
         return examples
 
 
-def _key(query: str) -> str:
-    return " ".join(query.lower().split())
-
-
 def _hash(row: Pair) -> bytes:
     return hashlib.sha256(f"{row.query}\x1f{row.label}".encode()).digest()
 
 
 def _split(rows: Sequence[Pair]) -> list[Pair]:
     """`rows` with the queries of the smallest hashes as dev rows: all rows of a query stay together."""
-    queries = sorted({_key(row.query) for row in rows}, key=lambda q: hashlib.sha256(q.encode()).digest())
+    queries = sorted(
+        {query_key(row.query) for row in rows}, key=lambda q: hashlib.sha256(q.encode()).digest()
+    )
     dev = set(queries[: max(len(queries) // DEV_SHARE, 1)])
-    return [Pair(row.query, row.label, "dev" if _key(row.query) in dev else "train") for row in rows]
-
-
-def _read_csv(path: Path) -> list[Pair]:
-    rows: list[Pair] = []
-    line = 1
-    try:
-        if path.stat().st_size > MAX_CSV_BYTES or not path.is_file():
-            raise InputError(f"--pairs: {path} is no regular file of at most {MAX_CSV_BYTES:,} bytes")
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            columns = next(reader, [])
-            if not {"query", "label"} <= set(columns):
-                raise InputError(
-                    f"--pairs: {path} has the columns {', '.join(columns) or 'none'!r:.80}, expected query "
-                    "and label (and split: train, dev or test, if you want your own)"
-                )
-            for fields in reader:
-                line = reader.line_num
-                if fields:
-                    rows.append(_row(dict(zip(columns, fields, strict=False)), len(fields) == len(columns)))
-    except UnicodeDecodeError:
-        raise InputError(f"--pairs: {path} is not UTF-8 after line {line}; re-save it as UTF-8") from None
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"--pairs: {path}, after line {line}: {error}") from None
-    return rows
-
-
-def _row(fields: dict[str, str], whole: bool) -> Pair:
-    """A row that is not whole becomes an empty one, which is counted as unusable."""
-    split = fields.get("split", "train")
-    if split not in ("train", "dev", "test"):
-        raise ValueError(f"split is {split!r:.40}, expected train, dev or test")
-    return Pair(fields["query"], fields["label"], split) if whole else Pair("", "", split)
+    return [Pair(row.query, row.label, "dev" if query_key(row.query) in dev else "train") for row in rows]
