@@ -10,7 +10,6 @@ import hashlib
 import logging
 import os
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -152,7 +151,8 @@ def adapter_folder(adapter: str | Path) -> Path:
 
 
 def _shipped_root() -> Path:
-    return Path(str(files("adtrie"))) / "data" / "adapters"
+    # importlib's path of the package is several in an editable install.
+    return Path(__file__).parents[1] / "data" / "adapters"
 
 
 def _check_card(adapter: Adapter, base: Checkpoint) -> None:
