@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import adtrie
-from adtrie.api import MAX_SESSIONS, TargetOptions
+from adtrie.api import MAX_SESSIONS, Mode, Score, TargetOptions
 from adtrie.errors import CapacityError, CatalogueError, InputError
+from adtrie.search import enumerate_all, score_entries
 
 GOLDEN = Path(__file__).parent / "golden"
 SHORT = adtrie.PromptTemplate("Q: ", "\nA:")
@@ -128,11 +129,61 @@ def test_a_catalogue_of_another_tokenizer_is_refused(model: adtrie.Model) -> Non
     catalogue = adtrie.Catalogue.build(NAMES, Other())
     with pytest.raises(CatalogueError, match="adtrie index"):
         model.target("hat", catalogue, template=SHORT)
+    with pytest.raises(CatalogueError, match="adtrie index"):
+        model.unconditional(catalogue, SHORT)
 
 
 def test_a_template_above_the_context_is_refused(model: adtrie.Model, catalogue: adtrie.Catalogue) -> None:
     with pytest.raises(CapacityError, match="context"):
         model.target("hat", catalogue, template=adtrie.PromptTemplate("x" * 2_000, "\nA:"))
+
+
+@pytest.mark.parametrize("score", ["raw", "renormalised"])
+@pytest.mark.parametrize("mode", ["exact", "verify", "stepwise"])
+def test_a_prior_is_a_constant_per_entry(
+    model: adtrie.Model, catalogue: adtrie.Catalogue, mode: Mode, score: Score
+) -> None:
+    values = np.random.default_rng(3).normal(0.0, 9.0, catalogue.num_entries)
+    order = [catalogue.text(entry) for entry in range(catalogue.num_entries)]
+    plain = model.target("hat", catalogue, 5, mode, score, template=SHORT)
+    expected = {hit.text: hit.score + values[order.index(hit.text)] for hit in plain}
+    hits = model.target("hat", catalogue, 5, mode, score, template=SHORT, prior=adtrie.Prior(values))
+    assert [(hit.text, hit.score) for hit in hits] == sorted(
+        expected.items(), key=lambda item: (-item[1], order.index(item[0]))
+    )
+    assert hits.gap == 0.0 and [hit.text for hit in hits] != [hit.text for hit in plain]
+
+
+def test_a_prior_of_another_catalogue_is_refused(model: adtrie.Model, catalogue: adtrie.Catalogue) -> None:
+    with pytest.raises(InputError, match="prior: expected 5 entries as in the catalogue, got 6"):
+        model.target("hat", catalogue, template=SHORT, prior=adtrie.Prior(np.zeros(6)))
+
+
+@pytest.mark.parametrize("template", [SHORT, adtrie.PromptTemplate("Q:", ""), adtrie.PromptTemplate("", "A")])
+def test_unconditional_is_the_score_after_an_empty_query(
+    model: adtrie.Model, catalogue: adtrie.Catalogue, template: adtrie.PromptTemplate
+) -> None:
+    prompt = model.tokenizer.encode_template(template.before.rstrip() + template.after)
+    expected = enumerate_all(model.engine.session(), catalogue.trie, prompt)
+    done: list[tuple[int, int]] = []
+    found = model.unconditional(catalogue, template, lambda *counts: done.append(counts))
+    assert found[expected.entries].tobytes() == expected.scores.tobytes()
+    assert done == [(5, 5)]
+    session = model.engine.session()
+    for chunk_rows in (1, 4):
+        again = score_entries(lambda: session.reset() or session, catalogue.trie, prompt, chunk_rows)
+        assert again.tobytes() == found.tobytes()
+    entry = int(expected.entries[0])
+    path = catalogue.trie.tokens(entry).tolist()
+    assert found[entry] == pytest.approx(path_score(model, prompt.tolist(), path), abs=1e-3)
+
+
+def test_unconditional_needs_a_template_that_fits(model: adtrie.Model, catalogue: adtrie.Catalogue) -> None:
+    assert not model.tokenizer.add_bos
+    with pytest.raises(InputError, match="template"):
+        model.unconditional(catalogue, adtrie.PromptTemplate("", ""))
+    with pytest.raises(CapacityError, match="context"):
+        model.unconditional(catalogue, adtrie.PromptTemplate("x" * 2_000, "\nA:"))
 
 
 def test_public_names_exist() -> None:

@@ -77,6 +77,15 @@ def test_template_file_that_cannot_be_used(tmp_path: Path, content: bytes | None
 
 
 @pytest.mark.parametrize("add_bos", [False, True])
+@pytest.mark.parametrize(("after", "tokens"), [("\nName:", "Say:\nName:"), ("", "Say:")])
+def test_no_token_stands_for_an_empty_query(add_bos: bool, after: str, tokens: str) -> None:
+    tokenizer = Letters(add_bos)
+    prompt = PromptTemplate("Say: ", after).tokens_without_query(tokenizer)
+    assert prompt.dtype == np.int32
+    assert prompt.tolist() == [1] * add_bos + tokenizer.encode(tokens).tolist()
+
+
+@pytest.mark.parametrize("add_bos", [False, True])
 def test_prefix_and_query_make_the_whole_prompt(add_bos: bool) -> None:
     tokenizer = Letters(add_bos)
     template = PromptTemplate("Say: ", "\nName:")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from adtrie.api import Hit, Hits, Model, TargetOptions, load_model
-    from adtrie.catalogue import Catalogue
+    from adtrie.catalogue import Catalogue, Prior
     from adtrie.creative import Creative, Drafts
     from adtrie.errors import (
         AdtrieError,
@@ -28,7 +28,7 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "adtrie.api": ("Hit", "Hits", "Model", "TargetOptions", "load_model"),
-    "adtrie.catalogue": ("Catalogue",),
+    "adtrie.catalogue": ("Catalogue", "Prior"),
     "adtrie.creative": ("Creative", "Drafts"),
     "adtrie.prompt": ("PromptTemplate",),
     "adtrie.search.sampling": ("Sampling",),
@@ -56,6 +56,7 @@ __all__ = [
     "InputError",
     "Model",
     "ModelError",
+    "Prior",
     "PromptTemplate",
     "Sampling",
     "TargetOptions",

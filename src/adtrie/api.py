@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -16,7 +16,7 @@ from typing import Literal, Self, get_args, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.catalogue import Catalogue, Trie
+from adtrie.catalogue import Catalogue, Prior, Trie
 from adtrie.config import ModelSpec
 from adtrie.creative import Creative, Drafts, Writer
 from adtrie.engine import Engine, Session
@@ -25,6 +25,7 @@ from adtrie.engine.weights import WeightFormat
 from adtrie.errors import InputError
 from adtrie.models import AdaptedCheckpoint, Checkpoint, Tokenizer, open_tuned
 from adtrie.prompt import CREATE_TEMPLATE, DEFAULT_TEMPLATE, PromptTemplate, normalise_query
+from adtrie.search.enumerate import score_entries
 from adtrie.search.exact import exact
 from adtrie.search.sampling import Sampling
 from adtrie.search.scorer import MAX_K, MAX_WIDTH, SearchResult, check_count
@@ -81,7 +82,10 @@ class TargetOptions:
 
 @dataclass(frozen=True)
 class Hit:
-    """One catalogue entry: first id, text, score (sum of log-probabilities, natural log), all ids."""
+    """One catalogue entry: first id, text, score, all ids.
+
+    The score is the sum of natural log-probabilities, plus the entry's constant if a prior was given.
+    """
 
     id: str
     text: str
@@ -188,13 +192,15 @@ class Model:
         width: int = 10,
         max_rows: int = 4_096,
         template: PromptTemplate | None = None,
+        prior: Prior | None = None,
     ) -> Hits:
         """The `k` best entries for `query` (all of them if the catalogue is smaller); see `TargetOptions`.
 
+        `prior` adds a constant to the score of each entry; `gap` proves the order of these sums.
         Raises InputError for a query or option out of range, CatalogueError if the catalogue was built for
         another tokenizer, CapacityError if the prompt does not fit the context.
         """
-        return self.answer(query, catalogue, TargetOptions(k, mode, score, width, max_rows), template)
+        return self.answer(query, catalogue, TargetOptions(k, mode, score, width, max_rows), template, prior)
 
     def answer(
         self,
@@ -202,6 +208,7 @@ class Model:
         catalogue: Catalogue,
         options: TargetOptions,
         template: PromptTemplate | None = None,
+        prior: Prior | None = None,
     ) -> Hits:
         """`target` with its options checked before."""
         text = normalise_query(query)
@@ -211,10 +218,35 @@ class Model:
             session = self._session(template, options)
             started = time.perf_counter()
             prompt = template.query_tokens(text, self.tokenizer)
-            result = self._search(session, catalogue.trie, prompt, options)
+            result = self._search(session, catalogue.trie, prompt, options, prior)
             hits = _hits(catalogue, result)
             ms = (time.perf_counter() - started) * 1e3
         return Hits(query, hits, float(result.gap), result.forwards, result.rows, ms)
+
+    def unconditional(
+        self,
+        catalogue: Catalogue,
+        template: PromptTemplate | None = None,
+        advance: Callable[[int, int], None] | None = None,
+    ) -> NDArray[np.float64]:
+        """Raw log-probability of each entry after the template without a query, float64[N] in entry order.
+
+        What `Prior.from_unconditional` takes. Feeds every node of the trie, so a large catalogue takes
+        minutes: `advance(done, N)` is called on the way. Raises CatalogueError for another tokenizer's
+        catalogue, CapacityError above the context.
+        """
+        catalogue.check_tokenizer(self.tokenizer.fingerprint)
+        tokens = (template or self.template).tokens_without_query(self.tokenizer)
+        if tokens.size == 0:
+            raise InputError("template: it has no text beside the query; entries need something to follow")
+        # A session of its own: other requests go on between its forwards.
+        session = self.engine.session(tokens[:-1], max_rows=SESSION_ROWS)
+
+        def restart() -> Session:
+            session.reset()
+            return session
+
+        return score_entries(restart, catalogue.trie, tokens[-1:], progress=advance)
 
     def create(
         self,
@@ -271,14 +303,20 @@ class Model:
         return session
 
     def _search(
-        self, session: Session, trie: Trie, prompt: NDArray[np.int32], options: TargetOptions
+        self,
+        session: Session,
+        trie: Trie,
+        prompt: NDArray[np.int32],
+        options: TargetOptions,
+        prior: Prior | None,
     ) -> SearchResult:
+        k, width, max_rows = options.k, options.beam_width, options.max_rows
         if options.mode == "stepwise":
-            return stepwise(session, trie, prompt, options.k, options.beam_width)
+            return stepwise(session, trie, prompt, k, width, prior=prior)
         cost = self.engine.latency()
         if options.mode == "verify":
-            return verify(session, trie, prompt, options.k, options.beam_width, cost, options.max_rows)
-        return exact(session, trie, prompt, options.k, cost, options.max_rows)
+            return verify(session, trie, prompt, k, width, cost, max_rows, prior=prior)
+        return exact(session, trie, prompt, k, cost, max_rows, prior=prior)
 
 
 def load_model(

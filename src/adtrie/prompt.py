@@ -80,10 +80,16 @@ class PromptTemplate:
     def query_tokens(self, query: str, tokenizer: TemplateTokenizer) -> NDArray[np.int32]:
         """Tokens int32[T] that follow the prefix for a normalised query, which stays plain text."""
         lead = self.before[len(self._shared) :]
+        asked = tokenizer.encode(lead + query)
+        return np.concatenate([asked, self._after_tokens(tokenizer)]).astype(np.int32)
+
+    def tokens_without_query(self, tokenizer: TemplateTokenizer) -> NDArray[np.int32]:
+        """The prefix and what follows a query, int32[T], with no token of a query between them."""
+        return np.concatenate([self.prefix_tokens(tokenizer), self._after_tokens(tokenizer)]).astype(np.int32)
+
+    def _after_tokens(self, tokenizer: TemplateTokenizer) -> NDArray[np.int32]:
         after = tokenizer.encode_template(self.after) if self.after else np.zeros(0, np.int32)
-        if tokenizer.add_bos:
-            after = after[1:]  # the sequence has begun in the prefix
-        return np.concatenate([tokenizer.encode(lead + query), after]).astype(np.int32)
+        return after[1:] if tokenizer.add_bos else after  # the sequence has begun in the prefix
 
     @property
     def _shared(self) -> str:

@@ -4,6 +4,7 @@ from adtrie.catalogue.build import BuildReport, Merge
 from adtrie.catalogue.catalogue import Catalogue, Payload
 from adtrie.catalogue.layout import CatalogueInfo
 from adtrie.catalogue.nodes import Children, Remaining, Subtree
+from adtrie.catalogue.prior import Prior
 from adtrie.catalogue.rows import Refusal
 from adtrie.catalogue.trie import Trie
 
@@ -14,6 +15,7 @@ __all__ = [
     "Children",
     "Merge",
     "Payload",
+    "Prior",
     "Refusal",
     "Remaining",
     "Subtree",

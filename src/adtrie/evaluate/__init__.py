@@ -1,5 +1,6 @@
 """Quality: tasks with fixed splits, metrics as pure functions, and the floors to beat."""
 
+from adtrie.evaluate.alpha import ALPHAS, Candidates, choose_alpha
 from adtrie.evaluate.coverage import Coverage, coverage, covered
 from adtrie.evaluate.creative_tasks import Brief, CreativeTask, load_creative_task
 from adtrie.evaluate.floors import NearestQueryFloor, PopularityFloor, TfidfFloor
@@ -8,7 +9,9 @@ from adtrie.evaluate.tasks import Pair, Task, load_task
 from adtrie.evaluate.text_metrics import bleu, distinct, mean_length, meteor, rouge_l
 
 __all__ = [
+    "ALPHAS",
     "Brief",
+    "Candidates",
     "Coverage",
     "CreativeTask",
     "Interval",
@@ -18,6 +21,7 @@ __all__ = [
     "Task",
     "TfidfFloor",
     "bleu",
+    "choose_alpha",
     "coverage",
     "covered",
     "distinct",

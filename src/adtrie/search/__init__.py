@@ -1,7 +1,7 @@
 """Searches over a catalogue: `stepwise` (the definition), `verify` (same answer, fewer forwards), `exact`."""
 
 from adtrie.config import RowCost
-from adtrie.search.enumerate import enumerate_all
+from adtrie.search.enumerate import enumerate_all, score_entries
 from adtrie.search.exact import exact
 from adtrie.search.scorer import MAX_FORWARD_ROWS, MAX_K, MAX_ROWS, MAX_WIDTH, Scorer, SearchResult
 from adtrie.search.stepwise import stepwise
@@ -17,6 +17,7 @@ __all__ = [
     "SearchResult",
     "enumerate_all",
     "exact",
+    "score_entries",
     "stepwise",
     "verify",
 ]

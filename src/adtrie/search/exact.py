@@ -1,7 +1,8 @@
 """The true k best entries of a whole catalogue, by batched best-first branch and bound.
 
-Log-probabilities are at most 0, so a prefix's score bounds every entry below it. Which rows are fed decides
-only what the answer costs, never what it is: docs/design/verification.md has the proof.
+Log-probabilities are at most 0, so a prefix's score, plus the highest prior below it if there is one, bounds
+every entry below it. Which rows are fed decides only what the answer costs, never what it is:
+docs/design/verification.md has the proof.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from adtrie.config import RowCost
 from adtrie.errors import InputError
 from adtrie.search.frontier import ROOT, Frontier, Nodes
 from adtrie.search.rank import best, certified_gap
-from adtrie.search.scorer import MAX_K, MAX_ROWS, Scorer, SearchResult, check_count, check_prompt
+from adtrie.search.scorer import MAX_K, MAX_ROWS, Scorer, SearchResult, check_count, check_prior, check_prompt
 from adtrie.search.speculate import useful_rows
 
 if TYPE_CHECKING:
+    from adtrie.catalogue.prior import Prior
     from adtrie.catalogue.trie import Trie
 
 MAX_BATCH = 512  # rows of one round: more would spend the row budget on guesses
@@ -34,17 +36,20 @@ def exact(
     cost: RowCost,
     max_rows: int = 4096,
     seeds: ArrayLike | None = None,
+    *,
+    prior: Prior | None = None,
 ) -> SearchResult:
     """The best min(k, N) entries, proven (gap 0.0) unless `max_rows` trie rows were not enough.
 
     At the budget: the best found so far and the gap to the best open bound (inf when fewer than k finished).
     `seeds` are entries to score in the first forward (a guess of the answer); they can only save rows.
+    `prior` adds a constant to each entry's log-probability; best, gap and bounds are of the totals.
     Raises InputError for a bad argument.
     """
     k = min(check_count("k", k, MAX_K), trie.num_entries)
     max_rows = check_count("max_rows", max_rows, MAX_ROWS)
     tokens, guesses = check_prompt(prompt), _check_seeds(seeds, trie.num_entries)
-    nodes = Frontier(scorer, trie, tokens)
+    nodes = Frontier(scorer, trie, tokens, check_prior(prior, trie.num_entries))
     search = _Search(nodes, k, cost, max_rows)
     if guesses.size:
         levels = _seeded_levels(nodes, guesses, max_rows)
@@ -89,21 +94,21 @@ class _Search:
 
     def _keep_best(self, ids: Nodes) -> None:
         entries = np.concatenate((self.entries, self.nodes.lo[ids]))
-        scores = np.concatenate((self.scores, self.nodes.score[ids]))
+        scores = np.concatenate((self.scores, self.nodes.total(ids)))
         order = best(scores, entries, self.k)
         self.entries, self.scores = entries[order], scores[order]
 
     def _prune(self) -> None:
         """Drops nodes that cannot beat the k-th entry; an equal bound can, by an entry of lower index."""
-        score = self.nodes.score[self.open]
+        bound = self.nodes.total(self.open)
         if self.entries.size == self.k:
             worst = self.scores[-1]
-            hopeful = (score > worst) | ((score == worst) & (self.nodes.lo[self.open] < self.entries[-1]))
-            self.open, score = self.open[hopeful], score[hopeful]
+            hopeful = (bound > worst) | ((bound == worst) & (self.nodes.lo[self.open] < self.entries[-1]))
+            self.open, bound = self.open[hopeful], bound[hopeful]
         reach = max(self.max_rows - self.nodes.rows, 1)  # each row opens at most one node of this list
         if self.open.size > 2 * reach:
-            order = best(score, self.nodes.lo[self.open], reach)
-            self.unreachable = max(self.unreachable, float(np.delete(score, order).max()))
+            order = best(bound, self.nodes.lo[self.open], reach)
+            self.unreachable = max(self.unreachable, float(np.delete(bound, order).max()))
             self.open = self.open[order]
 
     def next_levels(self, trie: Trie) -> list[Nodes]:
@@ -111,7 +116,7 @@ class _Search:
         nodes, budget = self.nodes, self.max_rows - self.nodes.rows
         if self.open.size == 0 or budget == 0:
             return []
-        promise = nodes.score[self.open]
+        promise = nodes.total(self.open)
         order = best(promise, nodes.lo[self.open], self.price[:budget].size)
         chosen = self.open[order]
         promise = promise[order]
@@ -134,10 +139,9 @@ class _Search:
         """Orders open nodes by an estimate of entries below them: with little budget left, finish some."""
         nodes = self.nodes
         depth = np.maximum(nodes.depth[chosen], 1)
-        finite = np.maximum(promise, LEAST_SCORE)
-        pace = float(np.mean(finite / depth))
+        pace = float(np.mean(np.maximum(nodes.score[chosen], LEAST_SCORE) / depth))
         to_come = trie.remaining(nodes.lo[chosen], nodes.hi[chosen], nodes.depth[chosen]).mean
-        estimate = finite + pace * to_come
+        estimate = np.maximum(promise, LEAST_SCORE) + pace * to_come
         order = best(estimate, nodes.lo[chosen], chosen.size)
         return chosen[order], estimate[order]
 
@@ -156,7 +160,7 @@ class _Search:
 
     def result(self) -> SearchResult:
         nodes = self.nodes
-        bound = max(float(nodes.score[self.open].max(initial=-np.inf)), self.unreachable)
+        bound = max(float(nodes.total(self.open).max(initial=-np.inf)), self.unreachable)
         complete = self.entries.size == self.k
         worst = float(self.scores[-1]) if complete else 0.0
         gap = certified_gap(bound, worst, complete)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from adtrie.search.scorer import Scorer, child_scores
 
 if TYPE_CHECKING:
+    from adtrie.catalogue.prior import Prior
     from adtrie.catalogue.trie import Trie
 
 Nodes = NDArray[np.int64]  # ids into the columns of a Frontier
@@ -28,7 +29,8 @@ _COLUMNS = {
     "row": np.int32,  # -1 until fed
     "first": np.int64,  # the children are [first, first + count), -1 until listed
     "count": np.int64,
-    "score": np.float64,  # of the path; NaN until known
+    "score": np.float64,  # log-probability of the path; NaN until known
+    "best_prior": np.float64,  # the highest prior of an entry below; 0 without a prior
 }
 
 
@@ -49,19 +51,29 @@ class Frontier:
     first: NDArray[np.int64]
     count: NDArray[np.int64]
     score: NDArray[np.float64]
+    best_prior: NDArray[np.float64]
 
-    def __init__(self, scorer: Scorer, trie: Trie, prompt: NDArray[np.int32]) -> None:
-        self._scorer, self._trie, self._prompt = scorer, trie, prompt
+    def __init__(
+        self, scorer: Scorer, trie: Trie, prompt: NDArray[np.int32], prior: Prior | None = None
+    ) -> None:
+        self._scorer, self._trie, self._prompt, self._prior = scorer, trie, prompt, prior
         self.renormalised, self.prompt_size = scorer.renormalised, prompt.size
         self.forwards = self.rows = 0
         self.size = 1
         for name, dtype in _COLUMNS.items():
             setattr(self, name, np.zeros(256, dtype))
         self.hi[ROOT], self.first[ROOT], self.row[ROOT] = trie.num_entries, -1, -1
+        if prior is not None:
+            self.best_prior[:1] = prior.best(self.lo[:1], self.hi[:1])
 
     def children(self, nodes: Nodes) -> Nodes:
         """The children of listed `nodes`, node by node."""
         return _ranges(self.first[nodes], self.count[nodes])
+
+    def total(self, nodes: Nodes) -> NDArray[np.float64]:
+        """float64[n]: what `nodes` rank by, their score and best prior: no entry below has a higher total."""
+        score = self.score[nodes]
+        return score if self._prior is None else score + self.best_prior[nodes]
 
     def unlisted(self, nodes: Nodes) -> Nodes:
         """Those of `nodes` whose children are not in the store yet."""
@@ -88,6 +100,8 @@ class Frontier:
         self.row[start:stop], self.count[start:stop] = -1, 0
         self.first[start:stop] = np.where(below.is_leaf, start, -1)
         self.score[start:stop] = np.nan
+        if self._prior is not None:
+            self.best_prior[start:stop] = self._prior.best(below.lo, below.hi)
         self.first[nodes], self.count[nodes] = start + below.ptr[:-1], count
         self.size = stop
         return np.arange(start, stop)

@@ -12,10 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.catalogue.prior import Prior
 from adtrie.config import RowCost
 from adtrie.errors import InputError, ModelError
 
-__all__ = ["RowCost", "Scorer", "SearchResult", "check_count", "check_prompt", "child_scores"]
+__all__ = ["RowCost", "Scorer", "SearchResult", "check_count", "check_prior", "check_prompt", "child_scores"]
 
 MAX_K = 10_000
 MAX_WIDTH = 256
@@ -49,6 +50,7 @@ class Scorer(Protocol):
 class SearchResult:
     """Entries int64[n] and scores float64[n], best first, ties by entry.
 
+    Scores are sums of log-probabilities, plus the entry's own constant where the search was given a prior.
     No entry left out scores above `scores[-1] + gap`: 0.0 is a proof, inf means fewer than k were found.
     `forwards` counts the prompt's; `rows` are trie rows, without the prompt's.
     """
@@ -90,6 +92,18 @@ def check_count(name: str, value: Any, upper: int) -> int:
         shown = count if abs(count) < 10**18 else "a huge number"
         raise InputError(f"{name}: expected an integer from 1 to {upper}, got {shown}")
     return count
+
+
+def check_prior(prior: Any, num_entries: int) -> Prior | None:
+    """`prior`; InputError unless it is None or a Prior with a constant for each entry of the catalogue."""
+    if prior is not None and not isinstance(prior, Prior):
+        raise InputError(f"prior: expected an adtrie.Prior or None, got {type(prior).__name__}")
+    if prior is not None and prior.num_entries != num_entries:
+        raise InputError(
+            f"prior: expected {num_entries} entries as in the catalogue, got {prior.num_entries}; "
+            "make it for this catalogue"
+        )
+    return prior
 
 
 def check_prompt(prompt: Any) -> NDArray[np.int32]:

@@ -18,11 +18,13 @@ from adtrie.search.scorer import (
     Scorer,
     SearchResult,
     check_count,
+    check_prior,
     check_prompt,
     child_scores,
 )
 
 if TYPE_CHECKING:
+    from adtrie.catalogue.prior import Prior
     from adtrie.catalogue.trie import Trie
 
 
@@ -46,20 +48,24 @@ class _Pool:
         return _Pool(*(np.concatenate(pair) for pair in pairs))
 
 
-def stepwise(scorer: Scorer, trie: Trie, prompt: Any, k: int, width: int) -> SearchResult:
+def stepwise(
+    scorer: Scorer, trie: Trie, prompt: Any, k: int, width: int, *, prior: Prior | None = None
+) -> SearchResult:
     """The best min(k, width) entries that a beam of `width` keeps to the end.
 
+    Hypotheses are ranked by their log-probability plus the highest `prior` of an entry they can become.
     `gap` bounds what the beam dropped on the way. Raises InputError for a bad argument.
     """
     k, width = check_count("k", k, MAX_K), check_count("width", width, MAX_WIDTH)
-    tokens = check_prompt(prompt)
+    tokens, prior = check_prompt(prompt), check_prior(prior, trie.num_entries)
     beams = _children(scorer, trie, _root(trie), tokens, np.arange(-1, tokens.size - 1, dtype=np.int32))
     forwards, num_rows, dropped = 1, int(tokens.size), -np.inf
     while True:
-        kept = best(beams.score, beams.lo, width)
-        if kept.size < beams.score.size:
-            dropped = max(dropped, float(np.delete(beams.score, kept).max()))
-        beams = beams[kept]
+        totals = beams.score if prior is None else beams.score + prior.best(beams.lo, beams.hi)
+        kept = best(totals, beams.lo, width)
+        if kept.size < totals.size:
+            dropped = max(dropped, float(np.delete(totals, kept).max()))
+        beams, totals = beams[kept], totals[kept]
         live = beams[~beams.finished]
         if live.lo.size == 0:
             break
@@ -67,9 +73,9 @@ def stepwise(scorer: Scorer, trie: Trie, prompt: Any, k: int, width: int) -> Sea
         children = _children(scorer, trie, live, live.token, live.row, fed)
         beams = beams[beams.finished] + children
         forwards, num_rows = forwards + 1, num_rows + live.lo.size
-    entries, scores = beams.lo[:k], beams.score[:k]
-    if scores.size < beams.score.size:  # entries the beam finished but k left out
-        dropped = max(dropped, float(beams.score[scores.size]))
+    entries, scores = beams.lo[:k], totals[:k]
+    if scores.size < totals.size:  # entries the beam finished but k left out
+        dropped = max(dropped, float(totals[scores.size]))
     gap = certified_gap(dropped, float(scores[-1]), scores.size == min(k, trie.num_entries))
     return SearchResult(entries, scores, gap, forwards, num_rows - int(tokens.size))
 

@@ -21,10 +21,12 @@ from adtrie.search.scorer import (
     Scorer,
     SearchResult,
     check_count,
+    check_prior,
     check_prompt,
 )
 
 if TYPE_CHECKING:
+    from adtrie.catalogue.prior import Prior
     from adtrie.catalogue.trie import Trie
 
 
@@ -36,15 +38,18 @@ def verify(
     width: int,
     cost: RowCost,
     max_rows_per_forward: int = 1024,
+    *,
+    prior: Prior | None = None,
 ) -> SearchResult:
-    """The entries, scores and gap of `stepwise(scorer, trie, prompt, k, width)`.
+    """The entries, scores and gap of `stepwise(scorer, trie, prompt, k, width, prior=prior)`.
 
     Each forward feeds the rows that `cost` predicts to be cheapest, at most `max_rows_per_forward` beside the
     prompt's. Raises InputError for a bad argument.
     """
     k, width = check_count("k", k, MAX_K), check_count("width", width, MAX_WIDTH)
     max_rows = check_count("max_rows_per_forward", max_rows_per_forward, MAX_FORWARD_ROWS)
-    nodes = Frontier(scorer, trie, check_prompt(prompt))
+    prior = check_prior(prior, trie.num_entries)
+    nodes = Frontier(scorer, trie, check_prompt(prompt), prior)
     lookahead = Lookahead(nodes, trie, cost, max_rows)
     beams, dropped = np.array([ROOT]), -np.inf
     lookahead.feed(beams, width)
@@ -54,17 +59,19 @@ def verify(
             lookahead.feed(needed, 1.0 + (width - beams.size) / live.size)
             continue
         pool = np.concatenate((beams[nodes.leaf[beams]], nodes.children(live)))
-        kept = best(nodes.score[pool], nodes.lo[pool], width)
+        totals = nodes.total(pool)
+        kept = best(totals, nodes.lo[pool], width)
         if kept.size < pool.size:
-            dropped = max(dropped, float(np.delete(nodes.score[pool], kept).max()))
+            dropped = max(dropped, float(np.delete(totals, kept).max()))
         beams = pool[kept]
     return _result(nodes, beams, k, dropped, trie.num_entries)
 
 
 def _result(nodes: Frontier, beams: Nodes, k: int, dropped: float, num_entries: int) -> SearchResult:
     """The best k of the finished beams; what k leaves out counts as dropped."""
-    entries, scores = nodes.lo[beams[:k]], nodes.score[beams[:k]]
+    entries, totals = nodes.lo[beams[:k]], nodes.total(beams)
+    scores = totals[:k]
     if beams.size > k:
-        dropped = max(dropped, float(nodes.score[beams[k]]))
+        dropped = max(dropped, float(totals[k]))
     gap = certified_gap(dropped, float(scores[-1]), scores.size == min(k, num_entries))
     return SearchResult(entries, scores, gap, nodes.forwards, nodes.rows)
