@@ -249,6 +249,25 @@ def test_a_task_by_warm_and_cold(assess: Run, monkeypatch: pytest.MonkeyPatch) -
     assert [(one["group"], one["num_rows"]) for one in report["scores"]] == [("warm", 1)] * 4
 
 
+def test_a_prior_of_given_or_chosen_strength(assess: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adtrie.evaluate.load_task", lambda name: TASK)
+    plain, none, strong, chosen = (
+        json.loads(assess("pricerunner", "--no-floors", "--json", *given).stdout)
+        for given in ((), ("--alpha", "0"), ("--alpha", "1"), ("--alpha", "auto"))
+    )
+    assert plain["setting"]["alpha"] is None
+    assert none["examples"] == plain["examples"]
+    assert strong["examples"] != plain["examples"]
+    assert 0.0 <= chosen["setting"]["alpha"] <= 1.0
+
+
+@pytest.mark.parametrize("alpha", ["-1", "nan", "11", "much"])
+def test_an_alpha_that_is_none(assess: Run, alpha: str) -> None:
+    result = assess("pricerunner", "--alpha", alpha)
+    assert result.exit_code == 2
+    assert "0 to 10, or auto" in " ".join(result.stderr.split())
+
+
 def brief(meaning: str, split: str, *references: str) -> Brief:
     slots = slots_of(meaning)
     return Brief(facts_text(slots), references, split, slots)

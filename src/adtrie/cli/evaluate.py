@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from textwrap import fill
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adtrie.cli.doctor import examine
-from adtrie.cli.download import announce
+from adtrie.cli.measure import AUTO, Plan, target_pairs, target_task, write_task
 from adtrie.cli.options import (
     AdapterOption,
     JsonOption,
@@ -22,17 +22,13 @@ from adtrie.cli.options import (
     WeightsChoice,
     WeightsOption,
 )
-from adtrie.cli.terminal import emit, emit_json, fail, guarded, note, printable, progress
+from adtrie.cli.terminal import emit, emit_json, fail, guarded, note, printable
 from adtrie.errors import InputError
 
 if TYPE_CHECKING:
-    from adtrie.api import Model, TargetOptions
-    from adtrie.catalogue import Catalogue
-    from adtrie.evaluate.creating import CreativeReport
-    from adtrie.evaluate.questions import Questions
+    from adtrie.api import TargetOptions
     from adtrie.evaluate.tables import Report
     from adtrie.evaluate.targeting import TargetingReport
-    from adtrie.prompt import PromptTemplate
 
 NAME = "evaluate"
 EXAMPLE = "Example: adtrie evaluate pricerunner --adapter pricerunner --html report.html"
@@ -45,41 +41,6 @@ class SplitChoice(StrEnum):
 
     test = "test"
     dev = "dev"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What both kinds of evaluation are told."""
-
-    model: str
-    adapter: str | None
-    template: PromptTemplate | None
-    weights: WeightsChoice
-    threads: int | None
-    split: str
-    num_rows: int | None
-    with_floors: bool
-
-    def load(self) -> Model:
-        """The model, with its adapter."""
-        from adtrie.api import load_model
-
-        announce(self.model)
-        return load_model(self.model, adapter=self.adapter, weights=self.weights.value, threads=self.threads)
-
-    def setting(self, model: Model, template: PromptTemplate) -> dict[str, object]:
-        """What was measured, for every report."""
-        from adtrie.prompt import CREATE_TEMPLATE, DEFAULT_TEMPLATE
-
-        return {
-            "model": self.model,
-            "adapter": self.adapter,
-            "weights": model.engine.weights,
-            "prompt": "default" if template in (DEFAULT_TEMPLATE, CREATE_TEMPLATE) else template.text,
-            "split": self.split,
-            "isa": model.engine.isa,
-            "threads": model.engine.num_threads,
-        }
 
 
 @guarded
@@ -108,6 +69,10 @@ def command(
     width: Annotated[
         int | None, typer.Option(min=1, help="Beam width of verify and stepwise; default: 10.")
     ] = None,
+    alpha: Annotated[
+        str | None,
+        typer.Option(help="Prior: -alpha times an entry's log-probability without a query; auto: by dev."),
+    ] = None,
     check_draft: Annotated[
         bool, typer.Option("--check-draft", help="For ad text: write all of it without guesses too; compare.")
     ] = False,
@@ -134,10 +99,11 @@ def command(
 
     _check_page(html)
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
-    plan = Plan(model, adapter, template, weights, threads, split.value, rows, floors)
+    plan = Plan(model, adapter, template, weights, threads, split.value, rows, floors, _alpha(alpha))
     report: Report
     if task in CREATIVE_TASK_NAMES:
-        searching = {"--mode": mode, "--k": k, "--width": width, "--pairs": pairs, "--catalogue": catalogue}
+        searching: dict[str, object] = {"--mode": mode, "--k": k, "--width": width, "--alpha": alpha}
+        searching |= {"--pairs": pairs, "--catalogue": catalogue}
         _refuse(searching, f"task {task} writes ad text and searches no catalogue")
         report = write_task(plan, task, check_draft)
     else:
@@ -158,96 +124,17 @@ def _target(
     return target_pairs(plan, pairs, catalogue, options)
 
 
-def target_task(plan: Plan, name: str, options: TargetOptions) -> TargetingReport:
-    """Measures a task that comes with adtrie."""
-    from adtrie.catalogue import Catalogue
-    from adtrie.evaluate import load_task
-    from adtrie.evaluate.questions import Labels, task_questions
-
-    task = load_task(name)
-    with plan.load() as model:
-        note(f"indexing {len(task.keywords):,} entries ...")
-        catalogue = Catalogue.build(task.keywords, model)
-        questions = task_questions(task, Labels(catalogue), plan.split, plan.num_rows)
-        return _measured(plan, model, catalogue, questions, options, name)
-
-
-def target_pairs(plan: Plan, pairs: Path, catalogue: Path, options: TargetOptions) -> TargetingReport:
-    """Measures pairs of a user's own; their file is read before the model, because that is quick."""
-    from adtrie.catalogue import Catalogue
-    from adtrie.catalogue.snapshot import is_snapshot
-    from adtrie.evaluate.pair_files import read_pairs
-    from adtrie.evaluate.questions import Labels, file_questions
-
-    rows = read_pairs(pairs, plan.split)
-    with plan.load() as model:
-        if is_snapshot(catalogue):
-            opened = Catalogue.open(catalogue)
-            opened.check_tokenizer(model.fingerprint)
-        else:
-            with progress(f"indexing {catalogue.name}") as advance:
-                opened = Catalogue.build_from_file(catalogue, model, progress=advance)
-        questions = file_questions(rows, Labels(opened), plan.split, plan.num_rows)
-        return _measured(plan, model, opened, questions, options, pairs.name)
-
-
-def _measured(
-    plan: Plan,
-    model: Model,
-    catalogue: Catalogue,
-    questions: Questions,
-    options: TargetOptions,
-    name: str,
-) -> TargetingReport:
-    from adtrie.evaluate.targeting import measure_targeting
-
-    setting = {
-        **plan.setting(model, plan.template or model.template),
-        "entries": catalogue.num_entries,
-        "rows_refused_by_index": catalogue.report.num_refused,
-        "mode": options.mode,
-        "k": options.k,
-        "width": options.beam_width if options.mode != "exact" else None,
-    }
-    note("measuring what rows cost on this machine, and the floors ...")
-    model.warm(options, plan.template)
-    with progress("asking") as advance:
-        return measure_targeting(
-            name,
-            questions,
-            lambda query: model.answer(query, catalogue, options, plan.template),
-            options.k,
-            with_floors=plan.with_floors,
-            setting=setting,
-            advance=advance,
-        )
-
-
-def write_task(plan: Plan, name: str, check_draft: bool) -> CreativeReport:
-    """Measures ad text; the references of the training facts are guesses, which change no text."""
-    from adtrie.creative import Drafts
-    from adtrie.evaluate import load_creative_task
-    from adtrie.evaluate.creating import measure_creative
-    from adtrie.evaluate.creative_tasks import templates_of
-
-    task = load_creative_task(name)
-    briefs = task.sample(plan.split, plan.num_rows)
-    with plan.load() as model:
-        template = plan.template or model.create_template
-        past = [text for brief in task.briefs_of("train") for text in templates_of(brief)]
-        drafts = Drafts(past, model, template)
-        note("measuring what rows cost on this machine, and the floors ...")
-        model.engine.latency()
-        with progress("writing") as advance:
-            return measure_creative(
-                task,
-                briefs,
-                lambda facts, draft: model.create(facts, template=template, drafts=drafts, draft=draft),
-                check_draft=check_draft,
-                with_floors=plan.with_floors,
-                setting=plan.setting(model, template),
-                advance=advance,
-            )
+def _alpha(text: str | None) -> float | None:
+    """A number from 0 to 10, AUTO for "auto", None for none."""
+    if text is None or text == "auto":
+        return AUTO if text else None
+    try:
+        alpha = float(text)
+    except ValueError:
+        alpha = -1.0
+    if not 0.0 <= alpha <= 10.0:
+        raise typer.BadParameter(f"--alpha is {text!r:.40}; expected a number from 0 to 10, or auto")
+    return alpha
 
 
 def _publish(report: Report, html: Path | None, json: bool) -> None:

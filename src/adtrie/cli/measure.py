@@ -1,0 +1,186 @@
+"""What `adtrie evaluate` measures: the model of a plan on a task, on pairs of a user's own, or on ad text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adtrie.cli.download import announce
+from adtrie.cli.options import WeightsChoice
+from adtrie.cli.terminal import note, progress
+from adtrie.errors import InputError
+
+if TYPE_CHECKING:
+    from adtrie.api import Model, TargetOptions
+    from adtrie.catalogue import Catalogue, Prior
+    from adtrie.evaluate.creating import CreativeReport
+    from adtrie.evaluate.questions import Questions
+    from adtrie.evaluate.targeting import TargetingReport
+    from adtrie.prompt import PromptTemplate
+
+AUTO, NUM_DEV = -1.0, 200  # alpha to be chosen, and on how many dev rows, warm and cold each
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What both kinds of evaluation are told."""
+
+    model: str
+    adapter: str | None
+    template: PromptTemplate | None
+    weights: WeightsChoice
+    threads: int | None
+    split: str
+    num_rows: int | None
+    with_floors: bool
+    alpha: float | None = None  # AUTO: chosen on dev
+
+    def load(self) -> Model:
+        """The model, with its adapter."""
+        from adtrie.api import load_model
+
+        announce(self.model)
+        return load_model(self.model, adapter=self.adapter, weights=self.weights.value, threads=self.threads)
+
+    def setting(self, model: Model, template: PromptTemplate) -> dict[str, object]:
+        """What was measured, for every report."""
+        from adtrie.prompt import CREATE_TEMPLATE, DEFAULT_TEMPLATE
+
+        return {
+            "model": self.model,
+            "adapter": self.adapter,
+            "weights": model.engine.weights,
+            "prompt": "default" if template in (DEFAULT_TEMPLATE, CREATE_TEMPLATE) else template.text,
+            "split": self.split,
+            "isa": model.engine.isa,
+            "threads": model.engine.num_threads,
+        }
+
+
+def target_task(plan: Plan, name: str, options: TargetOptions) -> TargetingReport:
+    """Measures a task that comes with adtrie."""
+    from adtrie.catalogue import Catalogue
+    from adtrie.evaluate import load_task
+    from adtrie.evaluate.questions import Labels, task_questions
+
+    task = load_task(name)
+    with plan.load() as model:
+        note(f"indexing {len(task.keywords):,} entries ...")
+        catalogue = Catalogue.build(task.keywords, model)
+        labels = Labels(catalogue)
+        questions = task_questions(task, labels, plan.split, plan.num_rows)
+        dev = task_questions(task, labels, "dev", NUM_DEV)
+        return _measured(plan, model, catalogue, questions, options, name, dev)
+
+
+def target_pairs(plan: Plan, pairs: Path, catalogue: Path, options: TargetOptions) -> TargetingReport:
+    """Measures pairs of a user's own; their file is read before the model, because that is quick."""
+    from adtrie.catalogue import Catalogue
+    from adtrie.catalogue.snapshot import is_snapshot
+    from adtrie.evaluate.pair_files import read_pairs
+    from adtrie.evaluate.questions import Labels, file_questions
+
+    rows = read_pairs(pairs, plan.split)
+    with plan.load() as model:
+        if is_snapshot(catalogue):
+            opened = Catalogue.open(catalogue)
+            opened.check_tokenizer(model.fingerprint)
+        else:
+            with progress(f"indexing {catalogue.name}") as advance:
+                opened = Catalogue.build_from_file(catalogue, model, progress=advance)
+        questions = file_questions(rows, Labels(opened), plan.split, plan.num_rows)
+        return _measured(plan, model, opened, questions, options, pairs.name)
+
+
+def _measured(
+    plan: Plan,
+    model: Model,
+    catalogue: Catalogue,
+    questions: Questions,
+    options: TargetOptions,
+    name: str,
+    dev: Questions | None = None,
+) -> TargetingReport:
+    from adtrie.evaluate.targeting import measure_targeting
+
+    alpha, prior = _prior(plan, model, catalogue, dev)
+
+    setting = {
+        **plan.setting(model, plan.template or model.template),
+        "entries": catalogue.num_entries,
+        "rows_refused_by_index": catalogue.report.num_refused,
+        "mode": options.mode,
+        "k": options.k,
+        "width": options.beam_width if options.mode != "exact" else None,
+        "alpha": alpha,
+    }
+    note("measuring what rows cost on this machine, and the floors ...")
+    model.warm(options, plan.template)
+    with progress("asking") as advance:
+        return measure_targeting(
+            name,
+            questions,
+            lambda query: model.answer(query, catalogue, options, plan.template, prior),
+            options.k,
+            with_floors=plan.with_floors,
+            setting=setting,
+            advance=advance,
+        )
+
+
+def _prior(
+    plan: Plan, model: Model, catalogue: Catalogue, dev: Questions | None
+) -> tuple[float | None, Prior | None]:
+    """The alpha that was given or chosen on dev rows, and the prior it makes; None without one."""
+    from adtrie.api import TargetOptions
+    from adtrie.catalogue import Prior
+    from adtrie.evaluate.familiarity import NUM_CANDIDATES, best_alpha
+
+    if plan.alpha is None:
+        return None, None
+    with progress("scoring entries without a query") as advance:
+        unconditional = model.unconditional(catalogue, plan.template, advance)
+    alpha = plan.alpha
+    if alpha == AUTO:
+        if dev is None:
+            raise InputError("--alpha: auto is for tasks, whose dev rows are known; give a number, e.g. 0.2")
+        entry_of = {catalogue.text(entry): entry for entry in range(catalogue.num_entries)}
+        wide = TargetOptions(NUM_CANDIDATES, "verify", width=NUM_CANDIDATES)
+        rows = [question for group in dev.groups.values() for question in group]
+        with progress("choosing alpha on dev rows") as advance:
+            alpha = best_alpha(
+                rows,
+                lambda query: model.answer(query, catalogue, wide, plan.template),
+                entry_of,
+                unconditional,
+                advance,
+            )
+    return alpha, Prior.from_unconditional(unconditional, alpha)
+
+
+def write_task(plan: Plan, name: str, check_draft: bool) -> CreativeReport:
+    """Measures ad text; the references of the training facts are guesses, which change no text."""
+    from adtrie.creative import Drafts
+    from adtrie.evaluate import load_creative_task
+    from adtrie.evaluate.creating import measure_creative
+    from adtrie.evaluate.creative_tasks import templates_of
+
+    task = load_creative_task(name)
+    briefs = task.sample(plan.split, plan.num_rows)
+    with plan.load() as model:
+        template = plan.template or model.create_template
+        past = [text for brief in task.briefs_of("train") for text in templates_of(brief)]
+        drafts = Drafts(past, model, template)
+        note("measuring what rows cost on this machine, and the floors ...")
+        model.engine.latency()
+        with progress("writing") as advance:
+            return measure_creative(
+                task,
+                briefs,
+                lambda facts, draft: model.create(facts, template=template, drafts=drafts, draft=draft),
+                check_draft=check_draft,
+                with_floors=plan.with_floors,
+                setting=plan.setting(model, template),
+                advance=advance,
+            )
