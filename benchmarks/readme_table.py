@@ -1,4 +1,4 @@
-"""Writes the README's table of speed and quality from the results: `python -m benchmarks.readme_table`.
+"""Writes the README's tables of speed and quality from the results: `python -m benchmarks.readme_table`.
 
 With `--check` it only tells whether the README is what the results give (exit code 1 if not).
 """
@@ -15,6 +15,9 @@ README = ROOT / "README.md"
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN = "<!-- table:begin (written by `python -m benchmarks.readme_table`) -->\n"
 END = "<!-- table:end -->"
+QUALITY_BEGIN = "<!-- quality:begin (written by `python -m benchmarks.readme_table`) -->\n"
+QUALITY_END = "<!-- quality:end -->"
+TEXT_METRICS = ("bleu", "meteor", "rouge_l", "coverage")
 NOTHING = "No results are committed yet: `adtrie demo --json > benchmarks/results/demo.json` measures them.\n"
 HEAD = [
     "| one request | R@1 | R@10 | p50 ms | p99 ms | forwards | rows |",
@@ -75,15 +78,68 @@ def _decode_line(decode: dict[str, Any]) -> str:
     )
 
 
+def quality_tables(results: Path) -> str:
+    """Markdown of all quality_TASK.json: targeting and ad text, each beside its floors."""
+    reports = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("quality_*.json"))
+    ]
+    targeting = [line for report in reports if "counts" in report for line in _targeting_rows(report)]
+    writing = [line for report in reports if "counts" not in report for line in _writing_rows(report)]
+    heads = (
+        [
+            "| targeting, all test rows | R@1 | R@10 | MRR | valid | p50 ms | p99 ms | forwards |",
+            "|---" + "|---:" * 7 + "|",
+        ],
+        [
+            "| ad text, all test rows | BLEU | METEOR | ROUGE-L | facts stated | tokens per forward |",
+            "|---" + "|---:" * 5 + "|",
+        ],
+    )
+    tables = [[*head, *rows] for head, rows in zip(heads, (targeting, writing), strict=True) if rows]
+    return "\n\n".join("\n".join(lines) for lines in tables) + "\n" if tables else NOTHING
+
+
+def _targeting_rows(report: dict[str, Any]) -> list[str]:
+    lines = []
+    costs = {cost["group"]: cost for cost in report["costs"]}
+    for score in report["scores"]:
+        name = f"{report['task']} {score['group']} ({score['num_rows']:,}), {score['method']}"
+        valid = "" if score["validity"] is None else f"{100 * score['validity']:.0f} %"
+        cells = [_span(score["at_1"]), _span(score["at_k"]), f"{score['mrr']:.3f}", valid]
+        cost = costs[score["group"]] if score["method"] == "adtrie" else None
+        cells += [f"{cost[key]:.0f}" for key in ("p50_ms", "p99_ms", "forwards")] if cost else [""] * 3
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _writing_rows(report: dict[str, Any]) -> list[str]:
+    lines = []
+    for score in report["scores"]:
+        cells = [_span(score["metrics"][name]) if name in score["metrics"] else "" for name in TEXT_METRICS]
+        drafted = f"{report['costs'][0]['tokens_per_forward']:.2f}" if score["method"] == "adtrie" else ""
+        name = f"{report['task']} ({report['num_briefs']:,}), {score['method']}"
+        lines.append(f"| {name} | " + " | ".join([*cells, drafted]) + " |")
+    return lines
+
+
+def _span(interval: dict[str, float]) -> str:
+    return f"{interval['mean']:.3f} ({interval['low']:.3f}-{interval['high']:.3f})"
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def updated(readme: str, results: Path = RESULTS) -> str:
-    """The README's text with its table made from `results`."""
-    before, rest = readme.split(BEGIN)
-    _, after = rest.split(END)
-    return before + BEGIN + table(results) + END + after
+    """The README's text with its tables made from `results`."""
+    with_speed = _between(readme, BEGIN, END, table(results))
+    return _between(with_speed, QUALITY_BEGIN, QUALITY_END, quality_tables(results))
+
+
+def _between(text: str, begin: str, end: str, new: str) -> str:
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    return before + begin + new + end + after
 
 
 def main() -> int:
