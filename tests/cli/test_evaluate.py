@@ -228,6 +228,7 @@ TASK = Task(
     "pricerunner",
     NAMES,
     NAMES,
+    NAMES,
     (
         Pair("old red shoe", "red shoe", "train"),
         Pair("my red shoe", "red shoe", "test"),

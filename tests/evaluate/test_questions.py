@@ -105,7 +105,7 @@ def test_a_task_is_warm_and_cold(labels: Labels) -> None:
         Pair("Other", "Hat", "train"),
     )
     names = ["Hat", "Cap", "Gone"]
-    asked = task_questions(Task("t", names, names, rows), labels, "test")
+    asked = task_questions(Task("t", names, names, names, rows), labels, "test")
     assert {group: [row.query for row in rows] for group, rows in asked.groups.items()} == {
         "warm": ["my hat"],
         "cold": ["a cap"],

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from adtrie.catalogue.normalise import normalise
 from adtrie.errors import FormatError, InputError
 from adtrie.evaluate import tasks
-from adtrie.evaluate.tasks import SPLITS, TASK_NAMES, Pair, Task, load_task
+from adtrie.evaluate.tasks import CODES, SPLITS, TASK_NAMES, Pair, Task, load_task
 from adtrie.prompt import normalise_query
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,11 +41,12 @@ def make_splits() -> dict[str, Any]:
 
 
 def test_sizes_are_those_of_the_notice(task: Task) -> None:
-    num_keywords, counts = SIZES[task.name]
+    folder = task.name.removesuffix(CODES)
+    num_keywords, counts = SIZES[folder]
     assert len(task.keywords) == len(set(task.keywords)) == num_keywords
     assert {split: len(task.rows_of(split)) for split in SPLITS} == dict(zip(SPLITS, counts, strict=True))
     assert len(task.rows) == sum(counts)
-    notice = (ROOT / "src/adtrie/data" / task.name / "NOTICE").read_text(encoding="utf-8")
+    notice = (ROOT / "src/adtrie/data" / folder / "NOTICE").read_text(encoding="utf-8")
     for split, count in zip(SPLITS, counts, strict=True):
         assert re.search(rf"^ +{split} +{count:,}\b", notice, re.MULTILINE)
     unused = len(set(task.keywords) - {row.label for row in task.rows})
@@ -67,8 +68,9 @@ def test_no_query_is_in_two_rows(task: Task) -> None:
 
 
 def test_the_split_rule_gives_the_committed_column(task: Task, make_splits: dict[str, Any]) -> None:
-    pairs = [(row.query, row.label) for row in task.rows]
-    shares = make_splits["TASKS"][task.name][1]
+    id_of = dict(zip(task.keywords, task.ids, strict=True))
+    pairs = [(row.query, id_of[row.label]) for row in task.rows]
+    shares = make_splits["TASKS"][task.name.removesuffix(CODES)][1]
     splits = [row.split for row in task.rows]
     assert make_splits["split_rows"](pairs, shares) == splits
     assert make_splits["split_rows"](pairs[::-1], shares) == splits[::-1]  # no dependence on the order
@@ -77,13 +79,28 @@ def test_the_split_rule_gives_the_committed_column(task: Task, make_splits: dict
 def test_titles_name_codes_one_to_one(task: Task) -> None:
     assert len(task.titles) == len(task.keywords)
     assert task.title_of == dict(zip(task.keywords, task.titles, strict=True))
-    if task.name == "pricerunner":
+    if not task.name.endswith(CODES):
         assert task.titles == task.keywords and task.title_rows() == []
+    folder = task.name.removesuffix(CODES)
+    if folder == "pricerunner":
+        assert task.ids == task.keywords
         return
     assert len({title.casefold() for title in task.titles}) == len(task.titles)  # a floor ranks titles
-    assert all(re.fullmatch(rf"\d{{{CODE_LENGTH[task.name]}}}", code) for code in task.keywords)
+    assert all(re.fullmatch(rf"\d{{{CODE_LENGTH[folder]}}}", code) for code in task.ids)
+    if not task.name.endswith(CODES):
+        return
+    assert task.keywords == task.ids
     expected = [Pair(title, code, "train") for code, title in task.title_of.items()]
     assert task.title_rows() == expected
+
+
+@pytest.mark.parametrize("name", ["unspsc", "naics"])
+def test_rows_of_codes_and_of_titles_are_the_same(name: str) -> None:
+    texts, codes = load_task(name), load_task(name + CODES)
+    assert (texts.ids, texts.titles) == (codes.ids, codes.titles)
+    assert [(row.query, codes.title_of[row.label], row.split) for row in codes.rows] == [
+        (row.query, row.label, row.split) for row in texts.rows
+    ]
 
 
 def test_texts_are_as_a_request_has_them(task: Task) -> None:
@@ -197,7 +214,7 @@ def test_the_script_writes_the_same_bytes_and_needs_its_sources(
         written.append([path.read_bytes() for path in sorted((tmp_path / "data/naics").iterdir())])
     assert written[0] == written[1]
     monkeypatch.setattr(tasks, "files", lambda package: tmp_path)
-    made = load_task("naics")
+    made = load_task("naics-codes")
     assert [row.query for row in made.rows] == ["Item 1", "Item 2", "Item 3"]
     assert made.title_of == {"111111": "T1", "111112": "T2", "111113": "T3"}
     strange = make_splits["Source"]([("1", "One", "")], [("x", "2", "")])

@@ -67,7 +67,7 @@ def target_task(plan: Plan, name: str, options: TargetOptions) -> TargetingRepor
     task = load_task(name)
     with plan.load() as model:
         note(f"indexing {len(task.keywords):,} entries ...")
-        catalogue = Catalogue.build(task.keywords, model)
+        catalogue = Catalogue.build(list(zip(task.ids, task.keywords, strict=True)), model)
         labels = Labels(catalogue)
         questions = task_questions(task, labels, plan.split, plan.num_rows)
         dev = task_questions(task, labels, "dev", NUM_DEV)

@@ -30,7 +30,7 @@ LINE_EVERY_S = 30.0
 @guarded
 def command(
     source: Annotated[
-        str, typer.Argument(metavar="TASK_OR_CSV", help="pricerunner, unspsc, naics, e2e; or FILE.csv.")
+        str, typer.Argument(metavar="TASK_OR_CSV", help="pricerunner, unspsc, naics, e2e, ...; or FILE.csv.")
     ],
     out: Annotated[Path, typer.Argument(help="Folder for the adapter (peft's format) and the curve.")],
     model: Annotated[
@@ -65,10 +65,10 @@ def command(
 ) -> None:
     """Fine-tune a low-rank adapter on pairs of query and entry; about an hour on two cores.
 
-    Needs the extra [train]. Built-in tasks: pricerunner (listing, keyword), unspsc (product, 8-digit code),
-    naics (activity, 6-digit code), e2e (facts, text: for `adtrie create`). A CSV file needs the columns query
-    and label. Ctrl-C leaves a run that --resume continues to the same result. The adapter with the best dev
-    loss is in OUT at any time.
+    Needs the extra [train]. Built-in tasks: pricerunner (listing, keyword), unspsc (product, commodity),
+    naics (activity, industry), unspsc-codes and naics-codes (the same rows, 8 and 6 digits), e2e (facts, text:
+    for `adtrie create`). A CSV file needs the columns query and label. Ctrl-C leaves a run that --resume
+    continues to the same result. The adapter with the best dev loss is in OUT at any time.
     """
     from adtrie.train.torch_extra import prepare_torch
 

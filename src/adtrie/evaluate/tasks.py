@@ -1,4 +1,4 @@
-"""The quality tasks that ship with adtrie: a keyword list or coded one, and query rows with label and split.
+"""The quality tasks that ship with adtrie: a keyword list, and query rows with label and split.
 
 Knows file formats and splits; no model, no metric. Sources and licences are in data/*/NOTICE.
 """
@@ -17,8 +17,8 @@ from importlib.resources import files
 
 from adtrie.errors import FormatError, InputError
 
-TASK_NAMES = ("pricerunner", "unspsc", "naics")
-_CODED = ("unspsc", "naics")  # their keywords are codes with a title each
+TASK_NAMES = ("pricerunner", "unspsc", "naics", "unspsc-codes", "naics-codes")
+CODES = "-codes"  # the same rows, but what a model decodes is the code, not its title
 _COLUMNS = ("query", "label", "category", "split")
 _ENTRY_COLUMNS = ("code", "title", "path")
 SPLITS = ("train", "dev", "test", "cold_dev", "cold_test")
@@ -37,14 +37,15 @@ class Pair:
 class Task:
     """A catalogue of distinct keywords and the rows that ask for them; every label is a keyword.
 
-    `keywords` are what a model decodes: texts or codes ("23101502"). `titles[i]` is keyword i for people
-    ("Drills"); where keywords are texts they are their own titles. The labels of `cold_dev` and `cold_test`
-    rows occur in no other split.
+    `keywords` are what a model decodes: texts ("Drills") or codes ("23101502"). `titles[i]` is keyword i for
+    people and `ids[i]` for machines; where there are no codes both are the keyword. The labels of `cold_dev`
+    and `cold_test` rows occur in no other split.
     """
 
     name: str
     keywords: list[str]
     titles: list[str]
+    ids: list[str]
     rows: tuple[Pair, ...]
 
     @cached_property
@@ -102,14 +103,17 @@ def load_task(name: str) -> Task:
     """
     if name not in TASK_NAMES:
         raise InputError(f"task {name!r} is unknown; use one of {', '.join(TASK_NAMES)}")
-    if name in _CODED:
-        entries = f"{name}/entries.csv.gz"
-        pairs = list(_read_entries(entries, _packaged_text(name, "entries.csv.gz")))
-        keywords, titles = [code for code, _ in pairs], [title for _, title in pairs]
+    folder = name.removesuffix(CODES)
+    if folder == "pricerunner":
+        keywords = _packaged_text(folder, "keywords.txt.gz").splitlines()
+        title_of = dict(zip(keywords, keywords, strict=True))
     else:
-        keywords = titles = _packaged_text(name, "keywords.txt.gz").splitlines()
-    rows = _read_rows(f"{name}/rows.csv.gz", _packaged_text(name, "rows.csv.gz"), set(keywords))
-    return Task(name, keywords, titles, tuple(rows))
+        title_of = dict(_read_entries(f"{folder}/entries.csv.gz", _packaged_text(folder, "entries.csv.gz")))
+        keywords = list(title_of if name.endswith(CODES) else title_of.values())
+    rows = tuple(_read_rows(f"{folder}/rows.csv.gz", _packaged_text(folder, "rows.csv.gz"), set(title_of)))
+    if not name.endswith(CODES):
+        rows = tuple(Pair(row.query, title_of[row.label], row.split) for row in rows)
+    return Task(name, keywords, list(title_of.values()), list(title_of), rows)
 
 
 def _read_rows(name: str, text: str, known: set[str]) -> Iterator[Pair]:

@@ -15,6 +15,8 @@ TASK_TEMPLATES = {
     "pricerunner": "Listing: {query} =>",
     "unspsc": "Product: {query} =>",
     "naics": "Activity: {query} =>",
+    "unspsc-codes": "Product: {query} =>",
+    "naics-codes": "Activity: {query} =>",
     "e2e": "Facts: {query} =>",
 }
 TASK_MAX_TOKENS = {"e2e": 192}  # where the Recipe's own are too few
