@@ -57,7 +57,7 @@ def _setting(demo: dict[str, Any]) -> str:
 def _row(name: str, quality: dict[str, Any] | None, cost: dict[str, Any] | None = None) -> str:
     cells = [f"{quality['recall_at_1']:.3f}", f"{quality['recall_at_10']:.3f}"] if quality else ["", ""]
     if cost:
-        cells.append(f"{cost['forwards']:.0f}" if cost else "")
+        cells += [f"{cost[key]:.0f}" for key in ("p50_ms", "p99_ms", "forwards", "rows")]
     else:
         cells += [""] * 4
     return f"| {name} | " + " | ".join(cells) + " |"
@@ -107,7 +107,7 @@ def _targeting_rows(report: dict[str, Any]) -> list[str]:
         valid = "" if score["validity"] is None else f"{100 * score['validity']:.0f} %"
         cells = [_span(score["at_1"]), _span(score["at_k"]), f"{score['mrr']:.3f}", valid]
         cost = costs[score["group"]] if score["method"] == "adtrie" else None
-        cells += [f"{cost[key]:.0f}" for key in ("p50_ms", "p99_ms", "forwards")] if cost else [""] * 3
+        cells.append(f"{cost['forwards']:.0f}" if cost else "")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
 
