@@ -67,8 +67,8 @@ def command(
 
     Needs the extra [train]. Built-in tasks: pricerunner (listing, keyword), unspsc (product, commodity),
     naics (activity, industry), unspsc-codes and naics-codes (the same rows, 8 and 6 digits), e2e (facts,
-    text: for `adtrie create`). A CSV file needs the columns query and label. Ctrl-C leaves a run that --resume
-    continues to the same result. The adapter with the best dev loss is in OUT at any time.
+    text: for `adtrie create`). A CSV file needs the columns query and label. Ctrl-C leaves a run that
+    --resume continues to the same result. The adapter with the best dev loss is in OUT at any time.
     """
     from adtrie.train.torch_extra import prepare_torch
 
