@@ -1,0 +1,232 @@
+"""A budget to a choice for every linear and panel: pure arithmetic on a table of measurements.
+
+One multiplier prices the resource everywhere. Inside a linear each panel takes the pattern of least error +
+price * cost (Everett 1963); falling prices trace the convex frontier of the linear over its grids, and
+merging the frontiers of all linears steepest step first solves the knapsack with its whole numbers relaxed
+(Sinha and Zoltners 1979). Every state on that path is the best there is at its own cost, and a plan is the
+last state that fits. The path does not depend on the budget: that is why more budget never predicts more
+error.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import get_args
+
+import msgspec
+import numpy as np
+
+from adtrie.compress.codes import num_panels
+from adtrie.compress.measurements import (
+    MeasuredLinear,
+    Measurements,
+    Option,
+    Override,
+    Resource,
+    decode,
+    restrict,
+)
+from adtrie.errors import InputError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a linear is stored: one grid, and survivors per block of four for each panel of 16 rows."""
+
+    name: str
+    bits: int
+    group: int
+    kept: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A choice for every linear, in the order of the table, and what it is predicted to take.
+
+    num_bytes: of values, positions and scales. ms: of all panels, 0.0 where they were not measured. error: in
+    the currency of the table.
+    """
+
+    choices: tuple[Choice, ...]
+    num_bytes: int
+    ms: float
+    error: float
+
+    def to_json(self) -> bytes:
+        """The file."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def from_json(cls, data: bytes, where: str = "plan") -> Plan:
+        """The plan of `to_json`. Raises FormatError that starts with `where` for anything else."""
+        return decode(data, cls, where)
+
+
+class Frontier:
+    """The plans of a table for all budgets of one resource; `smallest` and `largest` cost the ends."""
+
+    def __init__(
+        self, table: Measurements, resource: Resource = "bytes", overrides: Sequence[Override] = ()
+    ) -> None:
+        """Raises InputError for overrides that match nothing, or milliseconds that were not measured."""
+        if resource not in get_args(Resource):
+            raise InputError(
+                f"plan: expected a budget of {' or '.join(get_args(Resource))}, got {resource!r:.60}"
+            )
+        self._resource = resource
+        self._linears = [_LinearFrontier.of(each, resource) for each in restrict(table, overrides).linears]
+        steps = [
+            (-slope, index, step)
+            for index, linear in enumerate(self._linears)
+            for step, slope in enumerate(linear.slopes())
+        ]
+        self._owners = np.array([index for _, index, _ in sorted(steps)], dtype=np.intp)
+        self.smallest, self.largest = self._cost(0), self._cost(len(self._owners))
+
+    def plan(self, budget: float) -> Plan:
+        """The plan of least predicted error on the path that costs at most `budget` bytes or milliseconds.
+
+        Above `largest` that is the most exact plan there is, which leaves budget over. Raises InputError
+        below `smallest`.
+        """
+        if math.isnan(budget) or budget < self.smallest:
+            raise InputError(
+                f"plan: a budget of {budget:g} {self._resource} is below the smallest possible, "
+                f"{self.smallest:.15g}; raise it or allow sparser options"
+            )
+        states = range(len(self._owners) + 1)
+        state = bisect_right(states, budget, key=self._cost) - 1
+        return self._at(state)
+
+    def _reached(self, state: int) -> list[int]:
+        """The vertex of each linear's frontier after `state` steps of the path."""
+        return np.bincount(self._owners[:state], minlength=len(self._linears)).tolist()
+
+    def _cost(self, state: int) -> float:
+        return math.fsum(
+            linear.costs[at] for linear, at in zip(self._linears, self._reached(state), strict=True)
+        )
+
+    def _at(self, state: int) -> Plan:
+        reached = list(zip(self._linears, self._reached(state), strict=True))
+        chosen = [(linear, linear.options_at(at)) for linear, at in reached]
+        return Plan(
+            tuple(linear.choice(options) for linear, options in chosen),
+            int(sum(linear.total(options, "bytes") for linear, options in chosen)),
+            math.fsum(linear.total(options, "ms") for linear, options in chosen),
+            math.fsum(linear.errors[at] for linear, at in reached),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Family:
+    """The states of a linear on one grid, cheapest first: step i moves panels[i] to options[i]."""
+
+    first: list[Option]
+    panels: list[int]
+    options: list[Option]
+    costs: list[float]  # of each state, one more than steps
+    errors: list[float]
+
+
+@dataclass(frozen=True, eq=False)
+class _LinearFrontier:
+    """Vertices of a linear's convex frontier by rising cost and falling error, over all its grids."""
+
+    linear: MeasuredLinear
+    vertices: list[tuple[_Family, int]]  # the family and the state in it
+    costs: list[float]
+    errors: list[float]
+
+    @classmethod
+    def of(cls, linear: MeasuredLinear, resource: Resource) -> _LinearFrontier:
+        if resource == "ms" and not all(option.panel_ms > 0 for option in linear.options):
+            raise InputError(
+                f"plan: linear {linear.name!r:.80} has options without a measured time; "
+                "measure the kernels or give the budget in bytes"
+            )
+        grids: dict[tuple[int, int], list[Option]] = defaultdict(list)
+        for option in linear.options:
+            grids[option.bits, option.group].append(option)
+        families = [_family(linear, options, resource) for options in grids.values()]
+        states = [(family, state) for family in families for state in range(len(family.costs))]
+        costs = [family.costs[state] for family, state in states]
+        errors = [family.errors[state] for family, state in states]
+        hull = lower_hull(costs, errors)
+        return cls(linear, [states[i] for i in hull], [costs[i] for i in hull], [errors[i] for i in hull])
+
+    def slopes(self) -> list[float]:
+        """Error saved per unit of cost by each step to the next vertex, never rising."""
+        slopes = _slopes(list(range(len(self.costs))), self.costs, self.errors)
+        return np.minimum.accumulate(slopes).tolist()
+
+    def options_at(self, vertex: int) -> list[Option]:
+        """The option of each panel."""
+        family, state = self.vertices[vertex]
+        options = list(family.first)
+        for panel, option in zip(family.panels[:state], family.options[:state], strict=True):
+            options[panel] = option
+        return options
+
+    def choice(self, options: list[Option]) -> Choice:
+        return Choice(
+            self.linear.name, options[0].bits, options[0].group, tuple(option.kept for option in options)
+        )
+
+    def total(self, options: list[Option], resource: Resource) -> float:
+        costs = {option.kept: self.linear.panel_costs(option, resource) for option in options}
+        return math.fsum(costs[option.kept][panel] for panel, option in enumerate(options))
+
+
+def _family(linear: MeasuredLinear, options: list[Option], resource: Resource) -> _Family:
+    costs = [linear.panel_costs(option, resource) for option in options]
+    cheapest: list[int] = []
+    steps: list[tuple[float, int, int, int]] = []  # -slope, panel, option before, option after
+    for panel in range(num_panels(linear.num_outputs)):
+        at_panel = [cost[panel] for cost in costs], [option.errors[panel] for option in options]
+        hull = lower_hull(*at_panel)
+        cheapest.append(hull[0])
+        # Rounding must not let a later step of a panel overtake an earlier one; equal ones keep their order.
+        slopes = np.minimum.accumulate(_slopes(hull, *at_panel)).tolist()
+        steps += [(-slope, panel, *pair) for slope, pair in zip(slopes, pairwise(hull), strict=True)]
+    steps.sort(key=lambda step: step[:2])
+    panels = [panel for _, panel, _, _ in steps]
+    paid = [costs[after][panel] - costs[before][panel] for _, panel, before, after in steps]
+    saved = [options[before].errors[p] - options[after].errors[p] for _, p, before, after in steps]
+    start_cost = math.fsum(costs[index][panel] for panel, index in enumerate(cheapest))
+    start_error = math.fsum(options[index].errors[panel] for panel, index in enumerate(cheapest))
+    return _Family(
+        [options[index] for index in cheapest],
+        panels,
+        [options[after] for _, _, _, after in steps],
+        list(accumulate(paid, initial=start_cost)),
+        [max(0.0, start_error - gain) for gain in accumulate(saved, initial=0.0)],
+    )
+
+
+def lower_hull(costs: Sequence[float], errors: Sequence[float]) -> list[int]:
+    """Indices of the points no mixture of others beats: cost rising, error falling ever more slowly."""
+    hull: list[int] = []
+    for index in sorted(range(len(costs)), key=lambda i: (costs[i], errors[i])):
+        if hull and errors[index] >= errors[hull[-1]]:
+            continue
+        while len(hull) > 1 and _above(hull[-2], hull[-1], index, costs, errors):
+            hull.pop()
+        hull.append(index)
+    return hull
+
+
+def _above(one: int, middle: int, other: int, costs: Sequence[float], errors: Sequence[float]) -> bool:
+    """Whether `middle` lies on or above the line from `one` to `other`."""
+    left = (errors[one] - errors[middle]) * (costs[other] - costs[middle])
+    return left <= (errors[middle] - errors[other]) * (costs[middle] - costs[one])
+
+
+def _slopes(hull: list[int], costs: Sequence[float], errors: Sequence[float]) -> list[float]:
+    """Error saved per unit of cost from each vertex to the next."""
+    return [(errors[one] - errors[other]) / (costs[other] - costs[one]) for one, other in pairwise(hull)]
