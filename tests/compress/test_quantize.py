@@ -19,37 +19,35 @@ def ones(weights: np.ndarray) -> np.ndarray:
     return np.ones(weights.shape, bool)
 
 
-def test_scales_are_the_best_of_a_fine_grid() -> None:
+def test_scales_are_nearly_the_best_of_a_fine_grid() -> None:
     random = np.random.default_rng(0)
-    weights = random.standard_t(5, size=(20, 32)).astype(np.float32)
+    weights = random.standard_t(5, size=(100, 32)).astype(np.float32)
     importance = np.exp(random.normal(size=32)).astype(np.float32)
-    mask = random.random((20, 32)) < 0.6
+    mask = random.random((100, 32)) < 0.6
     found = round_to_nearest(weights, Grid(4, 32), importance, mask).dequantize()
     assert (found[~mask] == 0).all()
-    for row in range(20):
-        kept = np.where(mask[row], weights[row], 0).astype(float)
-        tried = np.linspace(-np.abs(kept).max() / 7, np.abs(kept).max() / 7, 4001)[:, None]
-        tried[tried == 0] = 1
-        rounded = np.clip(np.rint(kept / tried), -8, 7) * tried
-        best = (importance * np.square(kept - rounded)).sum(axis=1).min()
-        assert (importance * np.square(kept - found[row])).sum() <= 1.06 * best
+    kept = np.where(mask, weights, 0).astype(float)
+    peaks = np.abs(kept).max(axis=1)
+    tried = peaks[:, None, None] * np.linspace(0.05, 0.2, 301)[None, :, None] * np.array([[[[1]]], [[[-1]]]])
+    rounded = np.clip(np.rint(kept[:, None] / tried), -8, 7) * tried
+    best = (importance * np.square(kept[:, None] - rounded)).sum(axis=3).min(axis=(0, 2))
+    errors = (importance * np.square(kept - found)).sum(axis=1)
+    assert errors.sum() <= 1.02 * best.sum()
 
 
 @given(layers(), st.sampled_from([4, 8]))
 @settings(max_examples=25, deadline=None)
-def test_searched_scales_never_lose_to_the_largest_weight(layer: Layer, bits: int) -> None:
+def test_searched_scales_never_lose_to_the_largest_weight_over_seven(layer: Layer, bits: int) -> None:
     weights, curvature = layer
     group = min(32, curvature.num_inputs)
     importance = np.diag(curvature.damped)
     searched = round_to_nearest(weights, Grid(bits, group), importance, ones(weights))
     assert searched.codes.max() < 1 << bits and np.isfinite(searched.scales).all()
     plain = plain_rounding(weights, bits, group)
-    with np.errstate(all="raise"):
-        errors = [
-            (importance * np.square(weights.astype(float) - m.dequantize())).sum() for m in (searched, plain)
-        ]
-    # The plain rule divides by 7, which the search does not try itself.
-    assert errors[0] <= 1.05 * errors[1]
+    errors = [
+        (importance * np.square(weights.astype(float) - m.dequantize())).sum(axis=1) for m in (searched, plain)
+    ]
+    assert (errors[0] <= errors[1] * (1 + 1e-4) + 1e-30).all()
 
 
 def test_gptq_is_the_best_answer_to_each_rounding() -> None:

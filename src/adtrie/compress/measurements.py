@@ -145,7 +145,7 @@ def decode(data: bytes, kind: type[_T], where: str) -> _T:
         table = msgspec.convert(document, kind)
     except (msgspec.ValidationError, InputError, OverflowError) as error:
         raise FormatError(f"{where}: {error}; write it again") from None
-    if msgspec.to_builtins(table) != document:
+    if msgspec.json.decode(msgspec.json.encode(table)) != document:
         raise FormatError(f"{where}: unknown fields; the file is of another version, write it again")
     return table
 

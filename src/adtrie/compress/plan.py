@@ -3,9 +3,9 @@
 One multiplier prices the resource everywhere. Inside a linear each panel takes the pattern of least error +
 price * cost (Everett 1963); falling prices trace the convex frontier of the linear over its grids, and
 merging the frontiers of all linears steepest step first solves the knapsack with its whole numbers relaxed
-(Sinha and Zoltners 1979). Every state on that path is the best there is at its own cost, and a plan is the
-last state that fits. The path does not depend on the budget: that is why more budget never predicts more
-error.
+(Sinha and Zoltners 1979). Every state on that path is the best there is at its own cost. A plan is the last
+state that fits, with one linear changed to use what is left; as the path does not depend on the budget, more
+budget never predicts more error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import get_args
@@ -79,17 +79,17 @@ class Frontier:
                 f"plan: expected a budget of {' or '.join(get_args(Resource))}, got {resource!r:.60}"
             )
         self._resource = resource
-        self._linears = [_LinearFrontier.of(each, resource) for each in restrict(table, overrides).linears]
+        self._linears = [_LinearStates.of(each, resource) for each in restrict(table, overrides).linears]
         steps = [
             (-slope, index, step)
             for index, linear in enumerate(self._linears)
             for step, slope in enumerate(linear.slopes())
         ]
         self._owners = np.array([index for _, index, _ in sorted(steps)], dtype=np.intp)
-        self.smallest, self.largest = self._cost(0), self._cost(len(self._owners))
+        self.smallest, self.largest = self._cost(self._on_path(0)), self._cost(self._on_path(len(steps)))
 
     def plan(self, budget: float) -> Plan:
-        """The plan of least predicted error on the path that costs at most `budget` bytes or milliseconds.
+        """The plan of little predicted error that costs at most `budget` bytes or milliseconds.
 
         Above `largest` that is the most exact plan there is, which leaves budget over. Raises InputError
         below `smallest`.
@@ -99,27 +99,49 @@ class Frontier:
                 f"plan: a budget of {budget:g} {self._resource} is below the smallest possible, "
                 f"{self.smallest:.15g}; raise it or allow sparser options"
             )
-        states = range(len(self._owners) + 1)
-        state = bisect_right(states, budget, key=self._cost) - 1
-        return self._at(state)
+        num_steps = len(self._owners)
+        step = _last_within(budget, num_steps + 1, lambda steps: self._cost(self._on_path(steps)))
+        chosen = self._on_path(step)
+        if step == num_steps:
+            return self._as_plan(chosen, self._error(chosen))
+        better = self._use_rest(chosen, budget)
+        # No plan that costs less than the next state has less error, except by rounding.
+        return self._as_plan(better, max(self._error(better), self._error(self._on_path(step + 1))))
 
-    def _reached(self, state: int) -> list[int]:
-        """The vertex of each linear's frontier after `state` steps of the path."""
-        return np.bincount(self._owners[:state], minlength=len(self._linears)).tolist()
+    def _on_path(self, num_steps: int) -> list[int]:
+        """The state of each linear after some steps of the path."""
+        vertices = np.bincount(self._owners[:num_steps], minlength=len(self._linears))
+        return [linear.hull[at] for linear, at in zip(self._linears, vertices.tolist(), strict=True)]
 
-    def _cost(self, state: int) -> float:
-        return math.fsum(
-            linear.costs[at] for linear, at in zip(self._linears, self._reached(state), strict=True)
-        )
+    def _use_rest(self, chosen: list[int], budget: float) -> list[int]:
+        """`chosen` with the one linear changed that saves most error within the budget.
 
-    def _at(self, state: int) -> Plan:
-        reached = list(zip(self._linears, self._reached(state), strict=True))
-        chosen = [(linear, linear.options_at(at)) for linear, at in reached]
+        One, and from the last state on the path only: then less rest never gives less error.
+        """
+        return min((self._furthest(chosen, index, budget) for index in range(len(chosen))), key=self._error)
+
+    def _furthest(self, chosen: list[int], index: int, budget: float) -> list[int]:
+        """`chosen` with linear `index` in its best state that the budget pays."""
+
+        def changed(further: int) -> list[int]:
+            return [*chosen[:index], chosen[index] + further, *chosen[index + 1 :]]
+
+        count = len(self._linears[index].costs) - chosen[index]
+        return changed(_last_within(budget, count, lambda further: self._cost(changed(further))))
+
+    def _cost(self, chosen: list[int]) -> float:
+        return math.fsum(linear.costs[at] for linear, at in zip(self._linears, chosen, strict=True))
+
+    def _error(self, chosen: list[int]) -> float:
+        return math.fsum(linear.errors[at] for linear, at in zip(self._linears, chosen, strict=True))
+
+    def _as_plan(self, chosen: list[int], error: float) -> Plan:
+        pairs = [(each, each.options_at(at)) for each, at in zip(self._linears, chosen, strict=True)]
         return Plan(
-            tuple(linear.choice(options) for linear, options in chosen),
-            int(sum(linear.total(options, "bytes") for linear, options in chosen)),
-            math.fsum(linear.total(options, "ms") for linear, options in chosen),
-            math.fsum(linear.errors[at] for linear, at in reached),
+            tuple(linear.choice(options) for linear, options in pairs),
+            int(sum(linear.total(options, "bytes") for linear, options in pairs)),
+            math.fsum(linear.total(options, "ms") for linear, options in pairs),
+            error,
         )
 
 
@@ -135,16 +157,17 @@ class _Family:
 
 
 @dataclass(frozen=True, eq=False)
-class _LinearFrontier:
-    """Vertices of a linear's convex frontier by rising cost and falling error, over all its grids."""
+class _LinearStates:
+    """States of a linear over all its grids, cost rising and error falling; `hull`: those of its frontier."""
 
     linear: MeasuredLinear
-    vertices: list[tuple[_Family, int]]  # the family and the state in it
+    sources: list[tuple[_Family, int]]  # the family and the state in it
     costs: list[float]
     errors: list[float]
+    hull: list[int]
 
     @classmethod
-    def of(cls, linear: MeasuredLinear, resource: Resource) -> _LinearFrontier:
+    def of(cls, linear: MeasuredLinear, resource: Resource) -> _LinearStates:
         if resource == "ms" and not all(option.panel_ms > 0 for option in linear.options):
             raise InputError(
                 f"plan: linear {linear.name!r:.80} has options without a measured time; "
@@ -154,22 +177,26 @@ class _LinearFrontier:
         for option in linear.options:
             grids[option.bits, option.group].append(option)
         families = [_family(linear, options, resource) for options in grids.values()]
-        states = [(family, state) for family in families for state in range(len(family.costs))]
-        costs = [family.costs[state] for family, state in states]
-        errors = [family.errors[state] for family, state in states]
-        hull = lower_hull(costs, errors)
-        return cls(linear, [states[i] for i in hull], [costs[i] for i in hull], [errors[i] for i in hull])
+        every = [(family, state) for family in families for state in range(len(family.costs))]
+        every.sort(key=lambda source: (source[0].costs[source[1]], source[0].errors[source[1]]))
+        sources: list[tuple[_Family, int]] = []
+        errors: list[float] = []
+        for family, state in every:
+            if not errors or family.errors[state] < errors[-1]:
+                sources.append((family, state))
+                errors.append(family.errors[state])
+        costs = [family.costs[state] for family, state in sources]
+        return cls(linear, sources, costs, errors, lower_hull(costs, errors))
 
     def slopes(self) -> list[float]:
-        """Error saved per unit of cost by each step to the next vertex, never rising."""
-        slopes = _slopes(list(range(len(self.costs))), self.costs, self.errors)
-        return np.minimum.accumulate(slopes).tolist()
+        """Error saved per unit of cost by each step on the hull, never rising."""
+        return np.minimum.accumulate(_slopes(self.hull, self.costs, self.errors)).tolist()
 
-    def options_at(self, vertex: int) -> list[Option]:
+    def options_at(self, state: int) -> list[Option]:
         """The option of each panel."""
-        family, state = self.vertices[vertex]
+        family, steps = self.sources[state]
         options = list(family.first)
-        for panel, option in zip(family.panels[:state], family.options[:state], strict=True):
+        for panel, option in zip(family.panels[:steps], family.options[:steps], strict=True):
             options[panel] = option
         return options
 
@@ -207,6 +234,11 @@ def _family(linear: MeasuredLinear, options: list[Option], resource: Resource) -
         list(accumulate(paid, initial=start_cost)),
         [max(0.0, start_error - gain) for gain in accumulate(saved, initial=0.0)],
     )
+
+
+def _last_within(budget: float, count: int, cost: Callable[[int], float]) -> int:
+    """The last of 0..count-1, by rising cost, that `budget` pays; 0 where it pays none."""
+    return max(0, bisect_right(range(count), budget, key=cost) - 1)
 
 
 def lower_hull(costs: Sequence[float], errors: Sequence[float]) -> list[int]:

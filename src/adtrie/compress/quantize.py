@@ -137,13 +137,12 @@ def _search(values: NDArray[np.float32], weight: NDArray[np.float32], grid: Grid
     best = np.zeros(largest.shape, np.float16)
     integers = np.zeros_like(values)
     least = np.einsum("ngi,ngi,ngi->ng", weight, values, values)
-    candidates = [sign * shrink for shrink in _SHRINKS for sign in (1.0, -1.0)]
-    for trial in range(len(candidates) + _REFITS):
-        if trial < len(candidates):
-            tried = largest * np.float32(candidates[trial] / grid.low)
-        else:
+    factors = [np.float32(sign * shrink / grid.low) for shrink in _SHRINKS.tolist() for sign in (1, -1)]
+    candidates = [np.abs(largest) / grid.high, *(largest * factor for factor in factors)]
+    for tried in (*candidates, *[None] * _REFITS):
+        if tried is None:
             tried = _closed_form(values, weight, integers, best)
-        scales = tried.astype(np.float16)
+        scales = np.clip(tried, -FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
         codes = grid.integers(values, scales.astype(np.float32)[:, :, None])
         change = values - codes * scales.astype(np.float32)[:, :, None]
         error = np.einsum("ngi,ngi,ngi->ng", weight, change, change)
@@ -160,12 +159,10 @@ def _closed_form(
     integers: NDArray[np.float32],
     scales: NDArray[np.float16],
 ) -> NDArray[np.float32]:
-    """The scales that fit given integers best, where they are representable."""
+    """The scales that fit given integers best, the old ones where all integers are 0."""
     energy = np.einsum("ngi,ngi,ngi->ng", weight, integers, integers)
     fit = np.einsum("ngi,ngi,ngi->ng", weight, values, integers)
-    old = scales.astype(np.float32)
-    new = np.divide(fit, energy, out=old.copy(), where=energy > 0)
-    return np.where(np.abs(new) <= FLOAT16_MAX, new, old)
+    return np.divide(fit, energy, out=scales.astype(np.float32), where=energy > 0)
 
 
 def reciprocal(scales: NDArray[np.float32]) -> NDArray[np.float32]:

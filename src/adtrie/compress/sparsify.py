@@ -20,7 +20,7 @@ from adtrie.config import QuantizedMatrix
 
 EXCHANGES = 2  # later ones move one block in a hundred
 _MOST_STEPS = 60  # of conjugate gradients; 20 to 30 are usual
-_SOLVED = 1e-7  # of the first squared residual
+_SOLVED = 1e-9  # of the first squared residual
 
 
 @dataclass(frozen=True, eq=False)
