@@ -1,7 +1,7 @@
 """Relative calibration error of each method on one synthetic layer: `python -m benchmarks.compress_layer`.
 
-Inputs with a spectrum of 1 / rank, uneven channels and a few of six times the size; heavy-tailed weights. Says in
-which direction each method moves and how far; says nothing of a real model.
+Inputs with a spectrum of 1 / rank, uneven channels and a few of six times the size; heavy-tailed weights. Says
+in which direction each method moves and how far; says nothing of a real model.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +58,7 @@ def methods(weights: Values, curvature: Curvature, group: int) -> list[tuple[str
     rows = [
         (f"int{bits} g{g} {method}", bits + 16 / g, rounded(DENSE, bits, g, method))
         for bits, g in ((4, group), (4, weights.shape[1]), (8, weights.shape[1]))
-        for method in ("nearest", "gptq", "polish")
+        for method in get_args(Method)
     ]
     for kept in (3, 2, 1):
         name, bits = pattern_name(kept), float(pattern_bits(4, kept)) + 16 / group
@@ -67,7 +67,7 @@ def methods(weights: Values, curvature: Curvature, group: int) -> list[tuple[str
             (f"{name} int4 joint sweep", bits, lambda kept=kept: _joint(weights, curvature, kept, group))
         )
         rows += [
-            (f"{name} int4 {method}", bits, rounded(kept, 4, group, method)) for method in ("nearest", "gptq", "polish")
+            (f"{name} int4 {method}", bits, rounded(kept, 4, group, method)) for method in get_args(Method)
         ]
     return rows
 

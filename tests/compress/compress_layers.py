@@ -1,4 +1,4 @@
-"""Layers to compress: correlated inputs with outlier channels, heavy-tailed weights, and every kind of trouble."""
+"""Layers to compress: correlated inputs with outlier channels, heavy-tailed weights, every kind of trouble."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from compress_layers import Layer, layers, make_layer
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from adtrie.compress.codes import DENSE, mix_panels
 from adtrie.compress.hessian import Curvature, panel_errors
-from adtrie.compress.linear import compress_linear
+from adtrie.compress.linear import Method, compress_linear
 from adtrie.compress.quantize import Grid
 from adtrie.compress.sparsify import joint_sweep, prune
 from adtrie.errors import InputError
@@ -25,7 +27,7 @@ def test_gptq_at_most_rounding_and_polish_at_most_gptq(layer: Layer, pattern: in
     grid = Grid(bits, min(32, curvature.num_inputs))
     pruned = prune(weights, curvature, kept)
     linears = [
-        compress_linear(weights, pruned, curvature, grid, method) for method in ("nearest", "gptq", "polish")
+        compress_linear(weights, pruned, curvature, grid, method) for method in get_args(Method)
     ]
     errors = [curvature.row_errors(weights, linear.dequantize()) for linear in linears]
     assert (errors[1] <= errors[0]).all() and (errors[2] <= errors[1]).all()
@@ -37,12 +39,12 @@ def test_gptq_at_most_rounding_and_polish_at_most_gptq(layer: Layer, pattern: in
 def test_effort_pays_on_a_layer_with_structure() -> None:
     weights, curvature = make_layer(64, 128, 7)
 
-    def error(kept: int, group: int = 32, bits: int = 4, method: str = "polish") -> float:
+    def error(kept: int, group: int = 32, bits: int = 4, method: Method = "polish") -> float:
         pruned = prune(weights, curvature, kept)
-        linear = compress_linear(weights, pruned, curvature, Grid(bits, group), method)  # type: ignore[arg-type]
+        linear = compress_linear(weights, pruned, curvature, Grid(bits, group), method)
         return curvature.relative_error(weights, linear.dequantize())
 
-    by_method = [error(DENSE, method=method) for method in ("nearest", "gptq", "polish")]
+    by_method = [error(DENSE, method=method) for method in get_args(Method)]
     assert by_method[1] < 0.7 * by_method[0] and by_method[2] < 0.97 * by_method[1]
     by_group = [error(DENSE, group) for group in (32, 64, 128)]
     assert by_group == sorted(by_group)
@@ -76,7 +78,8 @@ def test_rows_in_chunks_are_all_there(monkeypatch: pytest.MonkeyPatch) -> None:
     pruned = prune(weights, curvature, 2)
     linear = compress_linear(weights, pruned, curvature, Grid(4, 32))
     assert linear.shape == (50, 32)
-    assert (curvature.row_errors(weights, linear.dequantize()) < 0.5 * curvature.row_errors(weights, 0 * weights)).all()
+    energy = curvature.row_errors(weights, 0 * weights)
+    assert (curvature.row_errors(weights, linear.dequantize()) < 0.5 * energy).all()
 
 
 def test_dead_inputs_keep_their_weights() -> None:

@@ -190,7 +190,7 @@ class _LinearStates:
 
     def slopes(self) -> list[float]:
         """Error saved per unit of cost by each step on the hull, never rising."""
-        return np.minimum.accumulate(_slopes(self.hull, self.costs, self.errors)).tolist()
+        return list(accumulate(_slopes(self.hull, self.costs, self.errors), min))
 
     def options_at(self, state: int) -> list[Option]:
         """The option of each panel."""
@@ -219,7 +219,7 @@ def _family(linear: MeasuredLinear, options: list[Option], resource: Resource) -
         hull = lower_hull(*at_panel)
         cheapest.append(hull[0])
         # Rounding must not let a later step of a panel overtake an earlier one; equal ones keep their order.
-        slopes = np.minimum.accumulate(_slopes(hull, *at_panel)).tolist()
+        slopes = accumulate(_slopes(hull, *at_panel), min)
         steps += [(-slope, panel, *pair) for slope, pair in zip(slopes, pairwise(hull), strict=True)]
     steps.sort(key=lambda step: step[:2])
     panels = [panel for _, panel, _, _ in steps]

@@ -44,7 +44,7 @@ class Grid:
 
     def integers(self, values: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.float32]:
         """The nearest integer of the grid for each value, 0 where the scale is 0; shapes broadcast."""
-        return np.clip(np.rint(values * reciprocal(scales)), self.low, self.high)
+        return np.asarray(np.clip(np.rint(values * reciprocal(scales)), self.low, self.high))
 
     def matrix(self, integers: NDArray[np.float32], scales: NDArray[np.float16]) -> QuantizedMatrix:
         """Integers [N, K] and scales [N, K / group] as stored codes."""
@@ -76,7 +76,7 @@ def gptq(
     alive = np.ascontiguousarray(mask.T[factor.order])
 
     def fix(place: int, upcoming: NDArray[np.float32]) -> NDArray[np.float32]:
-        return rounding(place, upcoming[0]) * alive[place]
+        return np.asarray(rounding(place, upcoming[0]) * alive[place])
 
     return rounding.matrix(feedback(weights, factor, fix))
 

@@ -121,7 +121,7 @@ class _Chooser:
             block = slice(place, place + BLOCK)
             costs = np.square(upcoming[:BLOCK]) * self._prices[block, None]
             self._alive[block] = best_of_four(np.ascontiguousarray(costs.T), self._kept).T
-        return upcoming[0] * self._alive[place]
+        return np.asarray(upcoming[0] * self._alive[place])
 
     def mask(self) -> NDArray[np.bool_]:
         """Survivors [N, K] in the original order, once the sweep is over."""
