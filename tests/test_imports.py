@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "prompt": {"errors", "catalogue"},
     "models": CORE,
     "engine": CORE | {"_core"},
+    "compress": CORE | {"models"},
     "catalogue": {"errors"},
     "search": CORE | {"catalogue"},
     "train": CORE | {"models", "engine", "prompt", "catalogue", "evaluate"},
