@@ -1,7 +1,7 @@
 """Relative calibration error of each method on one synthetic layer: `python -m benchmarks.compress_layer`.
 
-Inputs with a spectrum of 1 / rank, uneven channels and a few of six times the size; heavy-tailed weights. Says
-in which direction each method moves and how far; says nothing of a real model.
+Inputs with a spectrum of 1 / rank, uneven channels and a few of six times the size; heavy-tailed weights.
+Says in which direction each method moves and how far; says nothing of a real model.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def make_layer(num_outputs: int, num_inputs: int, num_tokens: int, seed: int) ->
     return weights.astype(np.float32), Curvature(inputs.T @ inputs)
 
 
-def methods(weights: Values, curvature: Curvature, group: int) -> list[tuple[str, float, Callable[[], Values]]]:
+def methods(
+    weights: Values, curvature: Curvature, group: int
+) -> list[tuple[str, float, Callable[[], Values]]]:
     """(name, bits per weight, the values it gives) of everything compared."""
 
     def rounded(kept: int, bits: int, group: int, method: Method) -> Callable[[], Values]:
@@ -97,7 +99,9 @@ def _joint(weights: Values, curvature: Curvature, kept: int, group: int) -> Valu
 
 def main() -> None:
     """Runs every method once and writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--outputs", type=int, default=192)
     parser.add_argument("--inputs", type=int, default=576)
     parser.add_argument("--tokens", type=int, default=2048)

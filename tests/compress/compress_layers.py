@@ -1,4 +1,4 @@
-"""Layers to compress: correlated inputs with outlier channels, heavy-tailed weights, every kind of trouble."""
+"""Layers to compress: correlated inputs with outlier channels, heavy-tailed weights, every trouble."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Layer = tuple[NDArray[np.float32], Curvature]
 
 
 def make_layer(num_outputs: int, num_inputs: int, seed: int, num_tokens: int = 0) -> Layer:
-    """Weights and second moments whose spectrum falls as 1 / rank; singular if tokens are fewer than inputs."""
+    """Weights and second moments whose spectrum falls as 1 / rank; singular if fewer tokens than inputs."""
     random = np.random.default_rng(seed)
     basis, _ = np.linalg.qr(random.normal(size=(num_inputs, num_inputs)))
     mixing = basis * np.sqrt(1.0 / np.arange(1, num_inputs + 1)) @ basis.T
@@ -28,7 +28,9 @@ def layers(draw: st.DrawFn, widths: tuple[int, ...] = (4, 8, 32, 64)) -> Layer:
     """Small layers, some singular, with dead inputs, rows of zeros, huge or tiny weights or moments."""
     num_inputs = draw(st.sampled_from(widths))
     tokens = draw(st.sampled_from([1, num_inputs // 2, 4 * num_inputs]))
-    weights, curvature = make_layer(draw(st.sampled_from([1, 5, 17])), num_inputs, draw(st.integers(0, 99)), tokens)
+    weights, curvature = make_layer(
+        draw(st.sampled_from([1, 5, 17])), num_inputs, draw(st.integers(0, 99)), tokens
+    )
     moments = curvature.moments.copy()
     dead = draw(st.lists(st.integers(0, num_inputs - 1), max_size=num_inputs))
     moments[dead], moments[:, dead] = 0.0, 0.0

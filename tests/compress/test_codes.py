@@ -106,7 +106,13 @@ def test_groups_divide_the_width(num_inputs: int, kept: int, groups: tuple[int, 
 
 def broken(**changes: Any) -> CompressedLinear:
     linear = random_linear(20, 64, [2, 4], 0)
-    values = {"codes": linear.values.codes, "scales": linear.values.scales, "mins": None, "bits": 4, "group": 32}
+    values = {
+        "codes": linear.values.codes,
+        "scales": linear.values.scales,
+        "mins": None,
+        "bits": 4,
+        "group": 32,
+    }
     fields = {"kept": linear.kept, "mask": linear.mask}
     values |= {name: value for name, value in changes.items() if name in values}
     fields |= {name: value for name, value in changes.items() if name in fields}

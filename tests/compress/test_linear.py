@@ -26,9 +26,7 @@ def test_gptq_at_most_rounding_and_polish_at_most_gptq(layer: Layer, pattern: in
     bits, kept = (8, DENSE) if pattern == 8 else (4, pattern)
     grid = Grid(bits, min(32, curvature.num_inputs))
     pruned = prune(weights, curvature, kept)
-    linears = [
-        compress_linear(weights, pruned, curvature, grid, method) for method in get_args(Method)
-    ]
+    linears = [compress_linear(weights, pruned, curvature, grid, method) for method in get_args(Method)]
     errors = [curvature.row_errors(weights, linear.dequantize()) for linear in linears]
     assert (errors[1] <= errors[0]).all() and (errors[2] <= errors[1]).all()
     for linear in linears:
@@ -57,7 +55,9 @@ def test_effort_pays_on_a_layer_with_structure() -> None:
 def test_panels_of_different_patterns_need_no_new_solution() -> None:
     weights, curvature = make_layer(40, 64, 1)
     grid, kept = Grid(4, 64), np.array([2, 4, 1], np.uint8)
-    solutions = {n: compress_linear(weights, prune(weights, curvature, n), curvature, grid) for n in (1, 2, 4)}
+    solutions = {
+        n: compress_linear(weights, prune(weights, curvature, n), curvature, grid) for n in (1, 2, 4)
+    }
     mixed = mix_panels(solutions, kept)
     errors = panel_errors(curvature.row_errors(weights, mixed.dequantize()))
     alone = {n: panel_errors(curvature.row_errors(weights, s.dequantize())) for n, s in solutions.items()}

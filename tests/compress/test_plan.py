@@ -183,7 +183,7 @@ def test_files_give_back_what_was_written(table: Measurements) -> None:
 def test_damaged_files_are_refused(data: st.DataObject) -> None:
     whole = spread_table(2, 16).to_json()
     cut = data.draw(st.integers(0, len(whole) - 1))
-    with pytest.raises(FormatError, match="^m.json: "):
+    with pytest.raises(FormatError, match=r"^m\.json: "):
         Measurements.from_json(whole[:cut], "m.json")
     changed = bytearray(whole)
     changed[cut] = data.draw(st.integers(0, 255))
@@ -200,9 +200,13 @@ def test_documents_that_are_no_measurements() -> None:
         document = json.loads(json.dumps(sound))
         linear = document["linears"][0]
         for key, value in changes.items():
-            (document if key in document else linear["options"][0] if key in linear["options"][0] else linear)[
-                key
-            ] = value
+            (
+                document
+                if key in document
+                else linear["options"][0]
+                if key in linear["options"][0]
+                else linear
+            )[key] = value
         with pytest.raises(FormatError, match=message):
             Measurements.from_json(json.dumps(document).encode(), "m.json")
 

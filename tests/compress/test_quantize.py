@@ -45,7 +45,8 @@ def test_searched_scales_never_lose_to_the_largest_weight_over_seven(layer: Laye
     assert searched.codes.max() < 1 << bits and np.isfinite(searched.scales).all()
     plain = plain_rounding(weights, bits, group)
     errors = [
-        (importance * np.square(weights.astype(float) - m.dequantize())).sum(axis=1) for m in (searched, plain)
+        (importance * np.square(weights.astype(float) - m.dequantize())).sum(axis=1)
+        for m in (searched, plain)
     ]
     assert (errors[0] <= errors[1] * (1 + 1e-4) + 1e-30).all()
 

@@ -162,7 +162,8 @@ def _closed_form(
     """The scales that fit given integers best, the old ones where all integers are 0."""
     energy = np.einsum("ngi,ngi,ngi->ng", weight, integers, integers)
     fit = np.einsum("ngi,ngi,ngi->ng", weight, values, integers)
-    return np.divide(fit, energy, out=scales.astype(np.float32), where=energy > 0)
+    best: NDArray[np.float32] = np.divide(fit, energy, out=scales.astype(np.float32), where=energy > 0)
+    return best
 
 
 def reciprocal(scales: NDArray[np.float32]) -> NDArray[np.float32]:
