@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -16,7 +16,7 @@ from typing import Literal, Self, get_args, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.catalogue import Catalogue, Trie
+from adtrie.catalogue import Catalogue, EntrySet, Selection, Trie
 from adtrie.config import ModelSpec
 from adtrie.creative import Creative, Drafts, Writer
 from adtrie.engine import Engine, Session
@@ -31,6 +31,7 @@ from adtrie.search.scorer import MAX_K, MAX_WIDTH, SearchResult, check_count
 from adtrie.search.stepwise import stepwise
 from adtrie.search.text_rules import TextRules
 from adtrie.search.verify import verify
+from adtrie.search.whole import whole_set
 
 Mode = Literal["exact", "verify", "stepwise"]
 Score = Literal["raw", "renormalised"]
@@ -81,7 +82,10 @@ class TargetOptions:
 
 @dataclass(frozen=True)
 class Hit:
-    """One catalogue entry: first id, text, score (sum of log-probabilities, natural log), all ids."""
+    """One catalogue entry: first id, text, score (sum of log-probabilities, natural log), all ids.
+
+    Of a selection: the ids of the rows in it.
+    """
 
     id: str
     text: str
@@ -186,13 +190,20 @@ class Model:
         width: int = 10,
         max_rows: int = 4_096,
         template: PromptTemplate | None = None,
+        where: str | EntrySet | None = None,
+        allow_ids: Iterable[str | int] | None = None,
+        deny_ids: Iterable[str | int] | None = None,
     ) -> Hits:
         """The `k` best entries for `query` (all of them if the catalogue is smaller); see `TargetOptions`.
 
-        Raises InputError for a query or option out of range, CatalogueError if the catalogue was built for
-        another tokenizer, CapacityError if the prompt does not fit the context.
+        `where`, `allow_ids`, `deny_ids` bound what may be returned (`Catalogue.select`, which see for many
+        requests with one selection). Raises InputError for a query, option or filter that is wrong,
+        CatalogueError for a catalogue of another tokenizer, CapacityError for a prompt above the context.
         """
-        return self.answer(query, catalogue, TargetOptions(k, mode, score, width, max_rows), template)
+        options = TargetOptions(k, mode, score, width, max_rows)
+        bounded = where is not None or allow_ids is not None or deny_ids is not None
+        selection = catalogue.select(where, allow_ids=allow_ids, deny_ids=deny_ids) if bounded else None
+        return self.answer(query, catalogue, options, template, selection)
 
     def answer(
         self,
@@ -200,17 +211,20 @@ class Model:
         catalogue: Catalogue,
         options: TargetOptions,
         template: PromptTemplate | None = None,
+        selection: Selection | None = None,
     ) -> Hits:
-        """`target` with its options checked before."""
+        """`target` with its options checked before; `selection` is one of the catalogue's `select`."""
         text = normalise_query(query)
         template = template or self.template
         catalogue.check_tokenizer(self.tokenizer.fingerprint)
+        if selection is not None and selection.whole is not catalogue.trie:
+            raise InputError("selection: made for another catalogue; make it with select() of this one")
         with self._lock:
             session = self._session(template, options)
             started = time.perf_counter()
             prompt = template.query_tokens(text, self.tokenizer)
-            result = self._search(session, catalogue.trie, prompt, options)
-            hits = _hits(catalogue, result)
+            result = self._search(session, catalogue.trie, prompt, options, selection)
+            hits = _hits(catalogue, result, selection)
             ms = (time.perf_counter() - started) * 1e3
         return Hits(query, hits, float(result.gap), result.forwards, result.rows, ms)
 
@@ -267,14 +281,26 @@ class Model:
         return session
 
     def _search(
-        self, session: Session, trie: Trie, prompt: NDArray[np.int32], options: TargetOptions
+        self,
+        session: Session,
+        trie: Trie,
+        prompt: NDArray[np.int32],
+        options: TargetOptions,
+        selection: Selection | None = None,
     ) -> SearchResult:
+        k, seeds = options.k, None
+        if selection is not None:
+            if not len(selection):
+                return SearchResult(np.zeros(0, np.int64), np.zeros(0), 0.0, 0, 0)
+            trie, k = selection.trie, min(k, len(selection))
         if options.mode == "stepwise":
-            return stepwise(session, trie, prompt, options.k, options.beam_width)
+            return stepwise(session, trie, prompt, k, options.beam_width)
         cost = self.engine.latency()
         if options.mode == "verify":
-            return verify(session, trie, prompt, options.k, options.beam_width, cost, options.max_rows)
-        return exact(session, trie, prompt, options.k, cost, options.max_rows)
+            return verify(session, trie, prompt, k, options.beam_width, cost, options.max_rows)
+        if selection is not None:
+            seeds = whole_set(trie, selection.entries, prompt.size, k, cost, options.max_rows)
+        return exact(session, trie, prompt, k, cost, options.max_rows, seeds)
 
 
 def load_model(
@@ -302,9 +328,9 @@ def load_model(
     return Model(checkpoint, engine, template)
 
 
-def _hits(catalogue: Catalogue, result: SearchResult) -> tuple[Hit, ...]:
+def _hits(catalogue: Catalogue, result: SearchResult, selection: Selection | None) -> tuple[Hit, ...]:
     hits = []
     for entry, score in zip(result.entries.tolist(), result.scores.tolist(), strict=True):
-        ids = tuple(catalogue.ids(entry))
+        ids = tuple(catalogue.ids(entry, selection))
         hits.append(Hit(id=ids[0], text=catalogue.text(entry), score=score, ids=ids))
     return tuple(hits)

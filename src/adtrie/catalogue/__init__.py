@@ -1,10 +1,13 @@
 """Normalised rows, their trie over token sequences, and snapshots. Knows no model and no search."""
 
+from adtrie.catalogue.bitmap import EntrySet
 from adtrie.catalogue.build import BuildReport, Merge
 from adtrie.catalogue.catalogue import Catalogue, Payload
+from adtrie.catalogue.eligible import EligibleTrie
 from adtrie.catalogue.layout import CatalogueInfo
 from adtrie.catalogue.nodes import Children, Remaining, Subtree
 from adtrie.catalogue.rows import Refusal
+from adtrie.catalogue.selection import Selection
 from adtrie.catalogue.trie import Trie
 
 __all__ = [
@@ -12,10 +15,13 @@ __all__ = [
     "Catalogue",
     "CatalogueInfo",
     "Children",
+    "EligibleTrie",
+    "EntrySet",
     "Merge",
     "Payload",
     "Refusal",
     "Remaining",
+    "Selection",
     "Subtree",
     "Trie",
 ]
