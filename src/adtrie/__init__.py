@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from adtrie.api import Hit, Hits, Model, TargetOptions, load_model
-    from adtrie.catalogue import Catalogue, Prior
+    from adtrie.catalogue import Catalogue, EntrySet, Prior, Selection
     from adtrie.creative import Creative, Drafts
     from adtrie.errors import (
         AdtrieError,
@@ -28,7 +28,7 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "adtrie.api": ("Hit", "Hits", "Model", "TargetOptions", "load_model"),
-    "adtrie.catalogue": ("Catalogue", "Prior"),
+    "adtrie.catalogue": ("Catalogue", "EntrySet", "Prior", "Selection"),
     "adtrie.creative": ("Creative", "Drafts"),
     "adtrie.prompt": ("PromptTemplate",),
     "adtrie.search.sampling": ("Sampling",),
@@ -50,6 +50,7 @@ __all__ = [
     "CatalogueError",
     "Creative",
     "Drafts",
+    "EntrySet",
     "FormatError",
     "Hit",
     "Hits",
@@ -59,6 +60,7 @@ __all__ = [
     "Prior",
     "PromptTemplate",
     "Sampling",
+    "Selection",
     "TargetOptions",
     "TextRules",
     "TokenizerError",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -16,7 +16,7 @@ from typing import Literal, Self, get_args, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.catalogue import Catalogue, Prior, Trie
+from adtrie.catalogue import Catalogue, EntrySet, Prior, Selection, Trie
 from adtrie.config import ModelSpec
 from adtrie.creative import Creative, Drafts, Writer
 from adtrie.engine import Engine, Session
@@ -32,6 +32,7 @@ from adtrie.search.scorer import MAX_K, MAX_WIDTH, SearchResult, check_count
 from adtrie.search.stepwise import stepwise
 from adtrie.search.text_rules import TextRules
 from adtrie.search.verify import verify
+from adtrie.search.whole import whole_set
 
 Mode = Literal["exact", "verify", "stepwise"]
 Score = Literal["raw", "renormalised"]
@@ -84,7 +85,8 @@ class TargetOptions:
 class Hit:
     """One catalogue entry: first id, text, score, all ids.
 
-    The score is the sum of natural log-probabilities, plus the entry's constant if a prior was given.
+    The score is the sum of natural log-probabilities, plus the entry's constant if a prior was given. Of a
+    selection the ids are those of the rows in it.
     """
 
     id: str
@@ -193,14 +195,21 @@ class Model:
         max_rows: int = 4_096,
         template: PromptTemplate | None = None,
         prior: Prior | None = None,
+        where: str | EntrySet | None = None,
+        allow_ids: Iterable[str | int] | None = None,
+        deny_ids: Iterable[str | int] | None = None,
     ) -> Hits:
         """The `k` best entries for `query` (all of them if the catalogue is smaller); see `TargetOptions`.
 
         `prior` adds a constant to the score of each entry; `gap` proves the order of these sums.
-        Raises InputError for a query or option out of range, CatalogueError if the catalogue was built for
-        another tokenizer, CapacityError if the prompt does not fit the context.
+        `where`, `allow_ids`, `deny_ids` bound what may be returned (`Catalogue.select`, which see for many
+        requests with one selection). Raises InputError for a query, option or filter that is wrong,
+        CatalogueError for a catalogue of another tokenizer, CapacityError for a prompt above the context.
         """
-        return self.answer(query, catalogue, TargetOptions(k, mode, score, width, max_rows), template, prior)
+        options = TargetOptions(k, mode, score, width, max_rows)
+        bounded = where is not None or allow_ids is not None or deny_ids is not None
+        selection = catalogue.select(where, allow_ids=allow_ids, deny_ids=deny_ids) if bounded else None
+        return self.answer(query, catalogue, options, template, prior, selection)
 
     def answer(
         self,
@@ -209,17 +218,20 @@ class Model:
         options: TargetOptions,
         template: PromptTemplate | None = None,
         prior: Prior | None = None,
+        selection: Selection | None = None,
     ) -> Hits:
-        """`target` with its options checked before."""
+        """`target` with its options checked before; `selection` is one of the catalogue's `select`."""
         text = normalise_query(query)
         template = template or self.template
         catalogue.check_tokenizer(self.tokenizer.fingerprint)
+        if selection is not None and selection.whole is not catalogue.trie:
+            raise InputError("selection: made for another catalogue; make it with select() of this one")
         with self._lock:
             session = self._session(template, options)
             started = time.perf_counter()
             prompt = template.query_tokens(text, self.tokenizer)
-            result = self._search(session, catalogue.trie, prompt, options, prior)
-            hits = _hits(catalogue, result)
+            result = self._search(session, catalogue.trie, prompt, options, prior, selection)
+            hits = _hits(catalogue, result, selection)
             ms = (time.perf_counter() - started) * 1e3
         return Hits(query, hits, float(result.gap), result.forwards, result.rows, ms)
 
@@ -308,15 +320,24 @@ class Model:
         trie: Trie,
         prompt: NDArray[np.int32],
         options: TargetOptions,
-        prior: Prior | None,
+        prior: Prior | None = None,
+        selection: Selection | None = None,
     ) -> SearchResult:
-        k, width, max_rows = options.k, options.beam_width, options.max_rows
+        k, width, max_rows, seeds = options.k, options.beam_width, options.max_rows, None
+        if selection is not None:
+            if prior is not None:
+                raise InputError("prior: cannot be combined with a selection yet; give one of them")
+            if not len(selection):
+                return SearchResult(np.zeros(0, np.int64), np.zeros(0), 0.0, 0, 0)
+            trie, k = selection.trie, min(k, len(selection))
         if options.mode == "stepwise":
             return stepwise(session, trie, prompt, k, width, prior=prior)
         cost = self.engine.latency()
         if options.mode == "verify":
             return verify(session, trie, prompt, k, width, cost, max_rows, prior=prior)
-        return exact(session, trie, prompt, k, cost, max_rows, prior=prior)
+        if selection is not None:
+            seeds = whole_set(trie, selection.entries, prompt.size, k, cost, max_rows)
+        return exact(session, trie, prompt, k, cost, max_rows, seeds, prior=prior)
 
 
 def load_model(
@@ -344,9 +365,9 @@ def load_model(
     return Model(checkpoint, engine, template)
 
 
-def _hits(catalogue: Catalogue, result: SearchResult) -> tuple[Hit, ...]:
+def _hits(catalogue: Catalogue, result: SearchResult, selection: Selection | None) -> tuple[Hit, ...]:
     hits = []
     for entry, score in zip(result.entries.tolist(), result.scores.tolist(), strict=True):
-        ids = tuple(catalogue.ids(entry))
+        ids = tuple(catalogue.ids(entry, selection))
         hits.append(Hit(id=ids[0], text=catalogue.text(entry), score=score, ids=ids))
     return tuple(hits)

@@ -133,3 +133,49 @@ def test_unknown_adapter_is_one_line(ask: Run) -> None:
     assert result.exit_code == 1
     assert "no adapter 'no-such-adapter'" in result.stderr
     assert "Traceback" not in result.output
+
+
+@pytest.fixture
+def ask_rows(run: Run, model_folder: Path, tmp_path: Path) -> Run:
+    """Runs target over rows with attributes."""
+    rows, snapshot = tmp_path / "rows.csv", tmp_path / "rows.cat"
+    rows.write_text("id,text,country,adult\n1,red shoe,DE,no\n2,blue shoe,DE,yes\n3,hat,FR,no\n")
+    assert run("index", rows, snapshot, "--model", model_folder).exit_code == 0
+
+    def invoke(*args: object) -> Any:
+        return run(
+            "target", "--model", model_folder, "-c", snapshot, "--prompt-template", TEMPLATE, "--json", *args
+        )
+
+    return invoke
+
+
+def test_where_and_ids_bound_what_is_returned(ask_rows: Run, tmp_path: Path) -> None:
+    def ids(*args: object) -> list[str]:
+        result = ask_rows(*args, "shoe")
+        assert result.exit_code == 0, result.stderr
+        return sorted(hit["id"] for hit in answers(result)[0]["results"])
+
+    listed = tmp_path / "ids.txt"
+    listed.write_bytes(b"1\r\n\n9\n")
+    assert ids("--where", "country = DE and not adult") == ["1"]
+    assert ids("--where", "country = DE", "--deny-ids", listed) == ["2"]
+    assert ids("--allow-ids", listed) == ["1"]
+    assert ids("--where", "country = UK") == []
+    result = ask_rows("--deny-ids", listed, "shoe")
+    assert "2 of 3 entries eligible, 1 ids in no row" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--where", "county = DE", "the closest is 'country'"),
+        ("--where", "country =", "at character 10"),
+        ("--deny-ids", "/no/such/file", "No such file"),
+        ("--allow-ids", "/", "directory"),
+    ],
+)
+def test_wrong_bounds_are_one_line(ask_rows: Run, option: str, value: str, message: str) -> None:
+    result = ask_rows(option, value, "shoe")
+    assert result.exit_code == 1 and result.stdout == ""
+    assert message in result.stderr and len(result.stderr.splitlines()) == 1

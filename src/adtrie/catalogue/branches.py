@@ -6,6 +6,7 @@ Found by (lo, hi, depth); knows nothing of tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,23 @@ class BranchTable:
             return slot - 1
         slot[(self.key.take(slot, mode="clip") != key) | (self.hi.take(slot, mode="clip") != hi)] = -1
         return slot
+
+    @cached_property
+    def _by_depth(self) -> tuple[Int64, Int64]:
+        """Keys depth * 2^32 + lo int64[M], ascending, and the hi of each."""
+        key = (self.key & 255) << 32 | self.key >> 8
+        order = key.argsort()
+        return key[order], self.hi[order].astype(np.int64)
+
+    def first_of(self, entry: Int64, depth: Int64) -> Int64:
+        """int64[n]: the first entry of the node at `depth` that holds each entry, -1 if it is not listed."""
+        key, hi = self._by_depth
+        if not len(key):
+            return np.full(len(entry), -1, dtype=np.int64)
+        at = key.searchsorted((depth << 32) + entry, side="right") - 1
+        found = key.take(at, mode="clip")
+        holds = (at >= 0) & (found >> 32 == depth) & (hi.take(at, mode="clip") > entry)
+        return np.where(holds, found & 0xFFFFFFFF, -1)
 
     def starts(self, slot: Int64) -> tuple[Int64, Int64]:
         """Counts int64[n] of children of listed nodes, and the first entry of each child int64[C]."""

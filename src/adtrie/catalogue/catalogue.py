@@ -5,18 +5,23 @@ Knows the fingerprint of the tokenizer it was built with, but no model and no se
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sized
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from adtrie.catalogue.bitmap import EntrySet
 from adtrie.catalogue.build import NO_BID, BatchTokenizer, Builder, BuildOptions, BuildReport, Parts, Progress
+from adtrie.catalogue.columns import row_attributes
 from adtrie.catalogue.layout import CatalogueInfo, from_arrays, read_info, to_arrays
 from adtrie.catalogue.row_files import RowFile
 from adtrie.catalogue.rows import rows_from_memory
+from adtrie.catalogue.selection import Selection, Selector
 from adtrie.catalogue.snapshot import Snapshot, read_snapshot, write_snapshot
-from adtrie.errors import CatalogueError, FormatError, InputError
+from adtrie.errors import CatalogueError, InputError
 
 
 @dataclass(frozen=True)
@@ -142,12 +147,17 @@ class Catalogue:
         self._rows(entry)
         return self._parts.texts.text(entry)
 
-    def ids(self, entry: int) -> list[str]:
-        """Distinct ids of the entry's rows, in row order; rows without an id have their text as id."""
-        ids = self._parts.ids
+    def ids(self, entry: int, selection: Selection | None = None) -> list[str]:
+        """Distinct ids of the entry's rows, in row order; rows without an id have their text as id.
+
+        With a selection: of the rows in it.
+        """
+        ids, rows = self._parts.ids, np.array(self._rows(entry))
         if ids is None:
             return [self.text(entry)]
-        return list(dict.fromkeys(ids.text(row) for row in self._rows(entry)))
+        if selection is not None:
+            rows = rows[selection.rows.contains(rows)]
+        return list(dict.fromkeys(ids.text(row) for row in rows.tolist()))
 
     def bid(self, entry: int) -> float:
         """The highest bid of the entry's rows; 1.0 for rows without one."""
@@ -169,13 +179,26 @@ class Catalogue:
 
     def _row_attributes(self, row: int) -> dict[str, Any]:
         table = self._parts.attributes
-        raw = b"" if table is None else table.raw(row)
-        if not raw:
-            return {}
-        try:
-            return dict(json.loads(raw))
-        except (ValueError, TypeError, RecursionError):
-            raise FormatError(f"attributes of row {row} are damaged; rebuild the catalogue") from None
+        return {} if table is None else row_attributes(table, row)
+
+    def select(
+        self,
+        where: str | EntrySet | None = None,
+        *,
+        allow_ids: Iterable[str | int] | None = None,
+        deny_ids: Iterable[str | int] | None = None,
+    ) -> Selection:
+        """The rows that requests may be answered with; an entry is eligible if any of its rows is.
+
+        `where` is a filter over attributes such as `country = DE and not adult`, or a set of entries. A row
+        is in if it passes, has an id of `allow_ids` (unless None) and none of `deny_ids`; ids in no row are
+        counted. Attributes and ids are read once, on first use. Raises InputError naming what is wrong.
+        """
+        return self._selector.select(where, allow_ids, deny_ids)
+
+    @cached_property
+    def _selector(self) -> Selector:
+        return Selector(self._parts)
 
     @property
     def trie_bytes(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,15 @@ class Remaining:
 
     longest: Int64
     mean: NDArray[np.float64]
+
+
+def node_arrays(lo: Any, hi: Any, depth: Any) -> tuple[Int64, Int64, Int64]:
+    """The columns of n nodes, or of one given as numbers, as int64[n] each."""
+    return (
+        np.atleast_1d(np.asarray(lo, dtype=np.int64)),
+        np.atleast_1d(np.asarray(hi, dtype=np.int64)),
+        np.atleast_1d(np.asarray(depth, dtype=np.int64)),
+    )
 
 
 def join_levels(levels: list[tuple[Int32, Int64, Int64, Int64, Int64]], found: list[Children]) -> Subtree:

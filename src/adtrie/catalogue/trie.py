@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adtrie.catalogue.branches import LISTED_ABOVE, BranchTable
-from adtrie.catalogue.nodes import Children, Int32, Remaining, Subtree, join_levels
+from adtrie.catalogue.nodes import Children, Int32, Remaining, Subtree, join_levels, node_arrays
 from adtrie.catalogue.sequences import (
     Int64,
     common_prefixes,
@@ -111,7 +111,7 @@ class Trie:
 
     def children(self, lo: Any, hi: Any, depth: Any) -> Children:
         """Children of n nodes (lo, hi int64[n], depth int32[n]); a child has depth+1."""
-        lo, hi, depth = _nodes(lo, hi, depth)
+        lo, hi, depth = node_arrays(lo, hi, depth)
         if len(lo) == 1 and hi[0] - lo[0] == self.num_entries and depth[0] == 0:
             if self._root is None:
                 self._root = self._children(lo, hi, depth)
@@ -195,14 +195,14 @@ class Trie:
 
     def num_rows(self, lo: Any, hi: Any, depth: Any) -> Int64:
         """int64[n]: non-leaf nodes strictly below each node: the rows needed to score its whole subtree."""
-        lo, hi, depth = _nodes(lo, hi, depth)
+        lo, hi, depth = node_arrays(lo, hi, depth)
         own_after_first = self._offset(hi) - self._offset(lo + 1) - (hi - lo - 1)
         count: Int64 = np.maximum(own_after_first + self.length(lo) - 1 - depth, 0)
         return count
 
     def subtree(self, lo: Any, hi: Any, depth: Any, max_rows: int) -> Subtree | None:
         """All non-leaf nodes strictly below the given nodes; None when they are more than `max_rows`."""
-        lo, hi, depth = _nodes(lo, hi, depth)
+        lo, hi, depth = node_arrays(lo, hi, depth)
         if int(self.num_rows(lo, hi, depth).sum()) > max_rows:
             return None
         below = self.children(lo, hi, depth)
@@ -230,7 +230,7 @@ class Trie:
 
         A node of one entry: all its remaining tokens, the last is the leaf; else each is an inner node.
         """
-        lo, hi, depth = _nodes(lo, hi, depth)
+        lo, hi, depth = node_arrays(lo, hi, depth)
         common = self.length(lo)
         more = hi - lo - 1  # entries after the first
         small = ((more > 0) & (more <= LISTED_ABOVE)).nonzero()[0]
@@ -246,7 +246,7 @@ class Trie:
 
     def remaining(self, lo: Any, hi: Any, depth: Any) -> Remaining:
         """Longest and mean number of tokens from each node to the ends of its entries."""
-        lo, hi, depth = _nodes(lo, hi, depth)
+        lo, hi, depth = node_arrays(lo, hi, depth)
         slot = self.branches.find(lo, hi, depth)
         longest, mean = np.empty(len(lo), dtype=np.int64), np.empty(len(lo), dtype=np.float64)
         listed = slot >= 0
@@ -270,11 +270,3 @@ def _check_lengths(lengths: Int64) -> None:
         raise CatalogueError(
             f"trie: sequences of {shortest} to {longest} tokens, expected 1 to {MAX_DEPTH}; shorten them"
         )
-
-
-def _nodes(lo: Any, hi: Any, depth: Any) -> tuple[Int64, Int64, Int64]:
-    return (
-        np.atleast_1d(np.asarray(lo, dtype=np.int64)),
-        np.atleast_1d(np.asarray(hi, dtype=np.int64)),
-        np.atleast_1d(np.asarray(depth, dtype=np.int64)),
-    )

@@ -18,6 +18,7 @@ from adtrie.cli.options import (
     WeightsOption,
 )
 from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, printable, warn
+from adtrie.cli.text_files import read_lines
 from adtrie.errors import CapacityError, InputError
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ EXAMPLE = (
     'Example: adtrie create -m smollm2-135m --must-mention "Blue Spice" --max-chars 90 '
     '"name: Blue Spice; type: pub; area: city centre; price: low"'
 )
-MAX_DRAFT_BYTES = 64_000_000
 
 
 @guarded
@@ -89,7 +89,7 @@ def command(
     rules = TextRules(max_tokens, max_chars, lines, tuple(must_mention or ()), tuple(must_not_say or ()))
     sampling = Sampling(temperature, top_k, top_p, min_p, seed)
     chosen = PromptTemplate.parse(template, "--template") if template is not None else None
-    past = read_texts(drafts) if drafts is not None else None
+    past = read_lines("--drafts", drafts) if drafts is not None else None
     announce(model)
     loaded = load_model(model, adapter=adapter, weights=weights.value, threads=threads)
     guesses = Drafts(past, loaded, chosen or loaded.create_template) if past is not None else None
@@ -130,18 +130,3 @@ def as_text(made: Creative) -> str:
         f"{made.ms:.1f} ms, {made.tokens} tokens in {made.forwards} forwards, ended by {made.finish_reason}"
     )
     return printable(f"{made.text}\n      {cost}")
-
-
-def read_texts(path: Path) -> list[str]:
-    """Lines of a UTF-8 file that are not blank; InputError if it is too large or no text."""
-    with path.open("rb") as file:
-        data = file.read(MAX_DRAFT_BYTES + 1)
-    if len(data) > MAX_DRAFT_BYTES:
-        raise InputError(f"--drafts: {path} is above {MAX_DRAFT_BYTES} bytes; give fewer texts")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"--drafts: {path} is not UTF-8 at byte {error.start}; re-save it as UTF-8"
-        ) from None
-    return [line for line in text.splitlines() if line.strip()]

@@ -20,11 +20,13 @@ from adtrie.cli.options import (
     WeightsChoice,
     WeightsOption,
 )
-from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, printable, warn
+from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, note, printable, warn
+from adtrie.cli.text_files import read_lines
 from adtrie.errors import CapacityError, InputError
 
 if TYPE_CHECKING:
     from adtrie.api import Hits
+    from adtrie.catalogue import Catalogue, Selection
 
 NAME = "target"
 EXAMPLE = 'Example: adtrie target -m smollm2-135m -c products.cat --k 3 "sim free iphone 6s 32gb silver"'
@@ -54,6 +56,12 @@ def command(
             help="Text with one {query}, \\n for a line end, or @FILE; default: the adapter's, or listings."
         ),
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(help="Only entries whose attributes pass, as in 'country = DE and not adult'."),
+    ] = None,
+    allow_ids: Annotated[Path | None, typer.Option(help="Only rows with these ids, one a line.")] = None,
+    deny_ids: Annotated[Path | None, typer.Option(help="No row with these ids, one a line.")] = None,
     adapter: AdapterOption = None,
     weights: WeightsOption = WeightsChoice.auto,
     threads: ThreadsOption = None,
@@ -61,9 +69,9 @@ def command(
 ) -> None:
     """Print the best entries of a catalogue for each query: always valid, ranked, with their scores.
 
-    Scores are sums of natural log-probabilities. A gap of 0 proves that no other entry scores higher. A line
-    of standard input that is no query (empty, too long, not UTF-8) is reported, the others are answered, and
-    the exit code is 1.
+    Scores are sums of natural log-probabilities. A gap of 0 proves that no other entry scores higher (of
+    those that --where and the ids leave). A line of standard input that is no query (empty, too long, not
+    UTF-8) is reported, the others are answered, and the exit code is 1.
     """
     from adtrie.api import TargetOptions, load_model
     from adtrie.catalogue import Catalogue
@@ -72,6 +80,7 @@ def command(
     options = TargetOptions(k, mode.value, score.value, width, max_rows)
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
     opened = Catalogue.open(catalogue)
+    selection = select(opened, where, allow_ids, deny_ids)
     announce(model)
     loaded = load_model(model, adapter=adapter, weights=weights.value, threads=threads)
     opened.check_tokenizer(loaded.tokenizer.fingerprint)
@@ -80,7 +89,7 @@ def command(
         try:
             if line.error:
                 raise InputError(line.error)
-            hits = loaded.answer(line.text, opened, options, template)
+            hits = loaded.answer(line.text, opened, options, template, selection=selection)
         except (InputError, CapacityError) as error:
             num_refused += 1
             _refuse(line, str(error), json)
@@ -88,6 +97,20 @@ def command(
             emit_json(as_json(hits)) if json else emit(as_text(hits))
     if num_refused:
         raise typer.Exit(ExitCode.ERROR)
+
+
+def select(
+    catalogue: Catalogue, where: str | None, allow_ids: Path | None, deny_ids: Path | None
+) -> Selection | None:
+    """What the options allow, told on stderr; None without any of them."""
+    if where is None and allow_ids is None and deny_ids is None:
+        return None
+    allowed = read_lines("--allow-ids", allow_ids) if allow_ids is not None else None
+    denied = read_lines("--deny-ids", deny_ids) if deny_ids is not None else None
+    selection = catalogue.select(where, allow_ids=allowed, deny_ids=denied)
+    unknown = f", {selection.num_unknown_ids:,} ids in no row" if selection.num_unknown_ids else ""
+    note(f"{len(selection):,} of {catalogue.num_entries:,} entries eligible{unknown}")
+    return selection
 
 
 def as_json(hits: Hits) -> dict[str, object]:

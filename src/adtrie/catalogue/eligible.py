@@ -1,0 +1,156 @@
+"""The trie of a catalogue without the entries that a request may not return. Knows no rule of eligibility.
+
+A view: it shares the arrays of the whole trie and answers as one built from the eligible entries alone would,
+except that entries keep their numbers. docs/decisions/0013-eligibility-is-a-view.md says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adtrie.catalogue.bitmap import EntrySet
+from adtrie.catalogue.branches import LISTED_ABOVE
+from adtrie.catalogue.nodes import Children, Int32, Remaining, node_arrays
+from adtrie.catalogue.sequences import Int64, range_indices, row_pointers
+from adtrie.catalogue.trie import Trie
+from adtrie.errors import InputError
+
+_BACK = 32  # entries looked back at once
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """By rank of the M eligible entries: length uint8[M]; shared uint8[M] with the eligible entry before.
+
+    own uint32[M+1]: tokens before each rank that their entry does not share with the one before it.
+    """
+
+    length: NDArray[np.uint8]
+    shared: NDArray[np.uint8]
+    own: NDArray[np.uint32]
+
+
+class EligibleTrie(Trie):
+    """`whole` without the entries outside `eligible`; `num_entries` and entry numbers stay those of `whole`.
+
+    A node is (lo, hi, depth) of `whole` while it holds several eligible entries, and (e, e+1, depth) once
+    entry e is the only one: hi - lo == 1 means one entry, here as there. Ask only about the root and nodes
+    that this trie returned.
+    """
+
+    eligible: EntrySet
+
+    def __init__(self, whole: Trie, eligible: EntrySet) -> None:
+        """Raises InputError for a set of another size, and for an empty one: there is nothing to search."""
+        if isinstance(whole, EligibleTrie):
+            eligible = eligible & whole.eligible
+        if eligible.size != whole.num_entries:
+            raise InputError(
+                f"eligible entries: the set is over {eligible.size} entries, the trie has "
+                f"{whole.num_entries}; make the set for this catalogue"
+            )
+        if not len(eligible):
+            raise InputError("eligible entries: the set is empty; answer with no entry instead of searching")
+        super().__init__(
+            whole.edges, whole.offsets, whole.shared, whole.branches, whole.max_depth, whole.vocab_size
+        )
+        self.eligible = eligible
+
+    def _children(self, lo: Int64, hi: Int64, depth: Int64) -> Children:
+        # Children without an eligible entry go before anything but their start is looked up.
+        count, start = self._child_starts(lo, hi, depth)
+        ptr = row_pointers(count)
+        rank, end = self.eligible.rank(start), np.empty_like(start)
+        num_eligible = np.empty_like(rank)
+        end[:-1], num_eligible[:-1] = start[1:], rank[1:]
+        end[ptr[1:] - 1], num_eligible[ptr[1:] - 1] = hi, self.eligible.rank(hi)
+        num_eligible -= rank
+        kept = num_eligible.nonzero()[0]
+        ptr = kept.searchsorted(ptr)
+        start, end, depth = start.take(kept), end.take(kept), depth.repeat(ptr[1:] - ptr[:-1])
+        token = self._token(self._edge(start, depth))
+        alone = ((num_eligible.take(kept) == 1) & (end - start > 1)).nonzero()[0]
+        start[alone] = self.eligible.select(rank.take(kept.take(alone)))
+        end[alone] = start[alone] + 1
+        depth += 1
+        is_leaf = (end - start == 1) & ((self.length(start) <= depth) | (depth >= self.max_depth))
+        return Children(ptr, token, start, end, is_leaf)
+
+    def _edge(self, entry: Int64, depth: Int64) -> Int64:
+        """int64[n]: where the token at `depth` of each entry is stored; an earlier entry may hold it."""
+        shared = self.shared.take(entry, mode="clip").astype(np.int64)
+        edge = self._offset(entry) + depth - shared
+        elsewhere = (shared > depth).nonzero()[0]
+        if len(elsewhere):
+            depth = depth[elsewhere]
+            holder = self._holder(entry[elsewhere], depth)
+            edge[elsewhere] = self._offset(holder) + depth - self.shared.take(holder, mode="clip")
+        return edge
+
+    def _holder(self, entry: Int64, depth: Int64) -> Int64:
+        """int64[n]: the last entry up to each that shares at most `depth` tokens with the one before it.
+
+        It is the first entry of the node one token deeper: listed, or at most 256 entries back.
+        """
+        holder = self.branches.first_of(entry, depth + 1)
+        left = (holder < 0).nonzero()[0]
+        holder[left] = entry[left]  # where nothing is found: damaged arrays
+        for back in range(0, LISTED_ABOVE, _BACK):
+            if not len(left):
+                break
+            before = entry[left, None] - np.arange(back, back + _BACK)
+            holds = self.shared.take(before, mode="clip") <= depth[left, None]
+            nearest = holds.argmax(axis=1)
+            found = holds[np.arange(len(left)), nearest]
+            holder[left[found]] = before[found, nearest[found]]
+            left = left[~found]
+        return holder
+
+    @cached_property
+    def _ranked(self) -> _Ranked:
+        """Made on first use, in one pass over the shared lengths of all entries."""
+        entry = self.eligible.members()
+        length = self.length(entry)
+        shared = np.zeros(len(entry), np.uint8)
+        # What two entries share is the least that any entry after the first shares with the one before it.
+        shared[1:] = np.minimum.reduceat(self.shared[: entry[-1] + 1], entry[:-1] + 1)
+        own = np.zeros(len(entry) + 1, np.uint32)
+        np.cumsum(np.maximum(length - shared, 0), dtype=np.uint32, out=own[1:])
+        return _Ranked(length.astype(np.uint8), shared, own)
+
+    def num_rows(self, lo: Any, hi: Any, depth: Any) -> Int64:
+        """int64[n]: non-leaf nodes with an eligible entry strictly below each node."""
+        lo, hi, depth = node_arrays(lo, hi, depth)
+        first, last = self.eligible.rank(lo), self.eligible.rank(hi)
+        own = self._ranked.own
+        after_first = own.take(last).astype(np.int64) - own.take(first + 1, mode="clip")
+        length = self._ranked.length.take(first, mode="clip").astype(np.int64)
+        count: Int64 = np.maximum(after_first + length - depth - (last - first), 0)
+        return count
+
+    def chain(self, lo: Any, hi: Any, depth: Any) -> tuple[Int64, Int32]:
+        """CSR (ptr int64[n+1], tokens int32): what the eligible entries of each node share below it."""
+        lo, hi, depth = node_arrays(lo, hi, depth)
+        parts: list[Int32] = []
+        ranks = zip(self.eligible.rank(lo).tolist(), self.eligible.rank(hi).tolist(), strict=True)
+        for (first, last), above in zip(ranks, depth.tolist(), strict=True):
+            shared = self._ranked.shared[first + 1 : last]
+            until = int(shared.min()) if len(shared) else self.max_depth
+            parts.append(self.tokens(int(self.eligible.select(first)))[above:until])
+        counts = np.array([len(part) for part in parts], dtype=np.int64)
+        return row_pointers(counts), np.concatenate([np.zeros(0, np.int32), *parts])
+
+    def remaining(self, lo: Any, hi: Any, depth: Any) -> Remaining:
+        """Longest and mean number of tokens from each node to the ends of its eligible entries."""
+        lo, hi, depth = node_arrays(lo, hi, depth)
+        first = self.eligible.rank(lo)
+        count = self.eligible.rank(hi) - first
+        length = self._ranked.length.take(range_indices(first, count)).astype(np.int64)
+        begin = np.cumsum(count) - count
+        longest = np.maximum.reduceat(length, begin)
+        return Remaining(longest - depth, np.add.reduceat(length, begin) / count - depth)
