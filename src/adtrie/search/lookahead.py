@@ -113,7 +113,8 @@ class Lookahead:
         levels: list[Nodes] = []
         for saved in steps_ms:
             ids = self._inner_below(ids)
-            if ids.size == 0 or ids.size > room or self.price[must + ids.size] - self.price[must] >= saved:
+            before, after = self._price(np.array([must, must + ids.size]))  # `must` is a guess: may be too many
+            if ids.size == 0 or ids.size > room or after - before >= saved:
                 break
             levels.append(ids)
             must, room = must + ids.size, room - ids.size
