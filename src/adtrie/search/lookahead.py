@@ -113,7 +113,7 @@ class Lookahead:
         levels: list[Nodes] = []
         for saved in steps_ms:
             ids = self._inner_below(ids)
-            before, after = self._price(np.array([must, must + ids.size]))  # `must` is a guess: may be too many
+            before, after = self._price(np.array([must, must + ids.size]))  # `must` is a guess
             if ids.size == 0 or ids.size > room or after - before >= saved:
                 break
             levels.append(ids)
