@@ -14,7 +14,6 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.compress.codes import DENSE, pattern_bits, pattern_name
 from adtrie.compress.hessian import Curvature
 from adtrie.compress.linear import Method, compress_linear
 from adtrie.compress.quantize import Grid
@@ -28,6 +27,7 @@ from adtrie.compress.sparsify import (
     sparsegpt,
     wanda_scores,
 )
+from adtrie.format.codes import DENSE, pattern_bits, pattern_name
 from benchmarks import machine
 
 Values = NDArray[np.float32]

@@ -10,12 +10,12 @@ from compress_layers import Layer, layers, make_layer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adtrie.compress.codes import DENSE, mix_panels
 from adtrie.compress.hessian import Curvature, panel_errors
 from adtrie.compress.linear import Method, compress_linear
 from adtrie.compress.quantize import Grid
 from adtrie.compress.sparsify import joint_sweep, prune
 from adtrie.errors import InputError
+from adtrie.format.codes import DENSE, mix_panels
 
 
 @given(layers(), st.sampled_from([1, 2, 3, 4, 8]))

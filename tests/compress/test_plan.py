@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adtrie.compress.codes import num_panels
 from adtrie.compress.measurements import (
     MeasuredLinear,
     Measurements,
@@ -21,6 +20,7 @@ from adtrie.compress.measurements import (
 )
 from adtrie.compress.plan import Frontier, Plan, lower_hull
 from adtrie.errors import FormatError, InputError
+from adtrie.format.codes import num_panels
 
 KINDS = ((4, 64, 4), (4, 64, 2), (4, 64, 1), (4, 192, 4), (4, 192, 2), (8, 192, 4))  # bits, group, kept
 

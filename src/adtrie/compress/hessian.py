@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.compress.codes import BLOCK, PANEL_ROWS
 from adtrie.errors import InputError
+from adtrie.format.codes import BLOCK, PANEL_ROWS
 
 DAMPING = 0.01  # of the mean diagonal, as in GPTQ (arXiv 2210.17323, section 3.3)
 _ROWS_AT_ONCE = 128 * PANEL_ROWS

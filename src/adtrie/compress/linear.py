@@ -11,13 +11,13 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.compress.codes import DENSE, CompressedLinear, check_grid, check_pattern, num_panels
 from adtrie.compress.hessian import Curvature, row_chunks
 from adtrie.compress.polish import polish
 from adtrie.compress.quantize import Grid, gptq, round_to_nearest, search_scales
 from adtrie.compress.sparsify import Pruned
 from adtrie.config import QuantizedMatrix
 from adtrie.errors import InputError
+from adtrie.format.codes import DENSE, CompressedLinear, check_grid, check_pattern, num_panels
 
 Method = Literal["nearest", "gptq", "polish"]
 

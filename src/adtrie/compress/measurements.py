@@ -12,7 +12,8 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from adtrie.compress.codes import (
+from adtrie.errors import FormatError, InputError
+from adtrie.format.codes import (
     check_grid,
     check_pattern,
     num_panels,
@@ -20,7 +21,6 @@ from adtrie.compress.codes import (
     panel_sizes,
     pattern_name,
 )
-from adtrie.errors import FormatError, InputError
 from adtrie.models.json_text import parse_json_object
 
 Resource = Literal["bytes", "ms"]

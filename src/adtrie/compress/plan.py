@@ -21,7 +21,6 @@ from typing import get_args
 import msgspec
 import numpy as np
 
-from adtrie.compress.codes import num_panels
 from adtrie.compress.measurements import (
     MeasuredLinear,
     Measurements,
@@ -32,6 +31,7 @@ from adtrie.compress.measurements import (
     restrict,
 )
 from adtrie.errors import InputError
+from adtrie.format.codes import num_panels
 
 
 @dataclass(frozen=True)

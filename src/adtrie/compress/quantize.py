@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.compress.codes import check_grid
 from adtrie.compress.feedback import feedback
 from adtrie.compress.hessian import Factor
 from adtrie.config import QuantizedMatrix
 from adtrie.errors import InputError
+from adtrie.format.codes import check_grid
 
 FLOAT16_MAX = 65504.0
 # Scales tried, as parts of the one that reaches the largest weight. Finer or wider grids gain nothing once

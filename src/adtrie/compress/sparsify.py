@@ -12,11 +12,11 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.compress.codes import BLOCK, DENSE, check_pattern
 from adtrie.compress.feedback import SWEEP_INPUTS, feedback
 from adtrie.compress.hessian import Curvature, row_chunks
 from adtrie.compress.quantize import Grid, Rounding, search_scales
 from adtrie.config import QuantizedMatrix
+from adtrie.format.codes import BLOCK, DENSE, check_pattern
 
 EXCHANGES = 2  # later ones move one block in a hundred
 _MOST_STEPS = 60  # of conjugate gradients; 20 to 30 are usual

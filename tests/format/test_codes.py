@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adtrie.compress.codes import (
+from adtrie.compress.sparsify import best_of_four
+from adtrie.config import QuantizedMatrix
+from adtrie.errors import InputError
+from adtrie.format.codes import (
     CompressedLinear,
     allowed_groups,
     dense_linear,
@@ -20,9 +23,6 @@ from adtrie.compress.codes import (
     pattern_bits,
     pattern_name,
 )
-from adtrie.compress.sparsify import best_of_four
-from adtrie.config import QuantizedMatrix
-from adtrie.errors import InputError
 
 
 def random_linear(num_outputs: int, num_inputs: int, kept: list[int], seed: int) -> CompressedLinear:
