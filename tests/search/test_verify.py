@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -81,3 +83,26 @@ def test_skipped_forced_tokens_are_fed_with_the_branching_node_they_lead_to() ->
     trie = make_trie([[4, 5, 6, 1], [4, 5, 6, 2], [7]])
     found = verify(HashScorer(renormalised=True), trie, PROMPT, 3, 3, RowCost.kneed(1), 1)
     assert (found.forwards, found.rows) == (3, 3)  # 4 with the prompt, then 5, then 6
+
+
+def fans(rng: random.Random) -> Trie:
+    """Nodes with many children, of which every other one's lead to single entries with long forced ends."""
+    sequences = []
+    for fan in range(rng.randrange(3, 12)):
+        head = [fan, *(rng.randrange(3) for _ in range(rng.randrange(3)))]
+        for child in range(rng.randrange(3, 60)):
+            tail = [100 + rng.randrange(5) for _ in range(rng.randrange(1, 6))]
+            for last in range(rng.choice([1, 1, 1, 2, 3]) if fan % 2 else 1):
+                sequences.append([*head, child, *tail, last])
+    return make_trie(sequences)
+
+
+def test_rows_guessed_above_the_row_limit() -> None:
+    """Forced ends make the guess of a subtree's rows too high; the sum once fell outside the price table."""
+    for seed in range(40):
+        rng = random.Random(seed)
+        trie, max_rows, width = fans(rng), rng.randrange(60, 151), rng.choice([5, 10, 20, 40])
+        scorer = HashScorer(seed, rng.choice([0.5, 3.0]), renormalised=True)
+        expected = stepwise(copy(scorer), trie, PROMPT, width, width)
+        found = verify(scorer, trie, PROMPT, width, width, RowCost.flat(), max_rows)
+        assert found.entries.tolist() == expected.entries.tolist() and found.gap == expected.gap

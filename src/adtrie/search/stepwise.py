@@ -74,8 +74,6 @@ def stepwise(
         beams = beams[beams.finished] + children
         forwards, num_rows = forwards + 1, num_rows + live.lo.size
     entries, scores = beams.lo[:k], totals[:k]
-    if scores.size < totals.size:  # entries the beam finished but k left out
-        dropped = max(dropped, float(totals[scores.size]))
     gap = certified_gap(dropped, float(scores[-1]), scores.size == min(k, trie.num_entries))
     return SearchResult(entries, scores, gap, forwards, num_rows - int(tokens.size))
 

@@ -68,10 +68,7 @@ def verify(
 
 
 def _result(nodes: Frontier, beams: Nodes, k: int, dropped: float, num_entries: int) -> SearchResult:
-    """The best k of the finished beams; what k leaves out counts as dropped."""
-    entries, totals = nodes.lo[beams[:k]], nodes.total(beams)
-    scores = totals[:k]
-    if beams.size > k:
-        dropped = max(dropped, float(totals[k]))
+    """The best k of the finished beams; what k leaves out is no better than the last of them."""
+    entries, scores = nodes.lo[beams[:k]], nodes.total(beams[:k])
     gap = certified_gap(dropped, float(scores[-1]), scores.size == min(k, num_entries))
     return SearchResult(entries, scores, gap, nodes.forwards, nodes.rows)
