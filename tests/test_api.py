@@ -154,6 +154,28 @@ def test_a_prior_is_a_constant_per_entry(
     assert hits.gap == 0.0 and [hit.text for hit in hits] != [hit.text for hit in plain]
 
 
+def test_seeds_join_a_narrow_beam_and_leave_exact_as_it_is(
+    model: adtrie.Model, catalogue: adtrie.Catalogue
+) -> None:
+    every = model.target("hat", catalogue, template=SHORT)
+    assert model.target("hat", catalogue, template=SHORT, seeds=[0, 3]).hits == every.hits
+    texts = [catalogue.text(entry) for entry in range(catalogue.num_entries)]
+    for hit in every:
+        seed = texts.index(hit.text)
+        for mode in ("verify", "stepwise"):
+            found = model.target("hat", catalogue, 1, mode, width=1, template=SHORT, seeds=[seed])
+            assert found[0].score >= hit.score
+            within = model.target(
+                "hat", catalogue, 1, mode, width=1, template=SHORT, seeds=[seed], deny_ids=hit.ids
+            )
+            assert within[0].text != hit.text
+    near = adtrie.Neighbours(catalogue, count=1)
+    assert texts[near.of(texts[2])[0]] == texts[2]
+    assert model.target(texts[2], catalogue, template=SHORT, seeds=near).gap == 0.0
+    with pytest.raises(InputError, match="seeds: expected entries from 0 to 4"):
+        model.target("hat", catalogue, template=SHORT, seeds=[5])
+
+
 def test_a_prior_of_another_catalogue_is_refused(model: adtrie.Model, catalogue: adtrie.Catalogue) -> None:
     with pytest.raises(InputError, match="prior: expected 5 entries as in the catalogue, got 6"):
         model.target("hat", catalogue, template=SHORT, prior=adtrie.Prior(np.zeros(6)))

@@ -14,9 +14,9 @@ from threading import Lock
 from typing import Literal, Self, get_args, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from adtrie.catalogue import Catalogue, EntrySet, Prior, Selection, Trie
+from adtrie.catalogue import Catalogue, EntrySet, Neighbours, Prior, Selection, Trie
 from adtrie.config import ModelSpec
 from adtrie.creative import Creative, Drafts, Writer
 from adtrie.engine import Engine, Session
@@ -28,7 +28,7 @@ from adtrie.prompt import CREATE_TEMPLATE, DEFAULT_TEMPLATE, PromptTemplate, nor
 from adtrie.search.enumerate import score_entries
 from adtrie.search.exact import exact
 from adtrie.search.sampling import Sampling
-from adtrie.search.scorer import MAX_K, MAX_WIDTH, SearchResult, check_count
+from adtrie.search.scorer import MAX_K, MAX_WIDTH, SearchResult, check_count, check_seeds
 from adtrie.search.stepwise import stepwise
 from adtrie.search.text_rules import TextRules
 from adtrie.search.verify import verify
@@ -198,18 +198,21 @@ class Model:
         where: str | EntrySet | None = None,
         allow_ids: Iterable[str | int] | None = None,
         deny_ids: Iterable[str | int] | None = None,
+        seeds: Neighbours | ArrayLike | None = None,
     ) -> Hits:
         """The `k` best entries for `query` (all of them if the catalogue is smaller); see `TargetOptions`.
 
         `prior` adds a constant to the score of each entry; `gap` proves the order of these sums.
         `where`, `allow_ids`, `deny_ids` bound what may be returned (`Catalogue.select`, which see for many
-        requests with one selection). Raises InputError for a query, option or filter that is wrong,
-        CatalogueError for a catalogue of another tokenizer, CapacityError for a prompt above the context.
+        requests with one selection). `seeds`: entries by number, or the neighbours of each query, scored
+        besides what the search finds: exact finds the same in fewer rows, a beam cannot lose them. Raises
+        InputError for a query, option or filter that is wrong, CatalogueError for a catalogue of another
+        tokenizer, CapacityError for a prompt above the context.
         """
         options = TargetOptions(k, mode, score, width, max_rows)
         bounded = where is not None or allow_ids is not None or deny_ids is not None
         selection = catalogue.select(where, allow_ids=allow_ids, deny_ids=deny_ids) if bounded else None
-        return self.answer(query, catalogue, options, template, prior, selection)
+        return self.answer(query, catalogue, options, template, prior, selection, seeds)
 
     def answer(
         self,
@@ -219,6 +222,7 @@ class Model:
         template: PromptTemplate | None = None,
         prior: Prior | None = None,
         selection: Selection | None = None,
+        seeds: Neighbours | ArrayLike | None = None,
     ) -> Hits:
         """`target` with its options checked before; `selection` is one of the catalogue's `select`."""
         text = normalise_query(query)
@@ -230,7 +234,8 @@ class Model:
             session = self._session(template, options)
             started = time.perf_counter()
             prompt = template.query_tokens(text, self.tokenizer)
-            result = self._search(session, catalogue.trie, prompt, options, prior, selection)
+            named = seeds.of(text) if isinstance(seeds, Neighbours) else seeds
+            result = self._search(session, catalogue.trie, prompt, options, prior, selection, named)
             hits = _hits(catalogue, result, selection)
             ms = (time.perf_counter() - started) * 1e3
         return Hits(query, hits, float(result.gap), result.forwards, result.rows, ms)
@@ -322,21 +327,25 @@ class Model:
         options: TargetOptions,
         prior: Prior | None = None,
         selection: Selection | None = None,
+        seeds: ArrayLike | None = None,
     ) -> SearchResult:
-        k, width, max_rows, seeds = options.k, options.beam_width, options.max_rows, None
+        k, width, max_rows = options.k, options.beam_width, options.max_rows
         if selection is not None:
             if prior is not None:
                 raise InputError("prior: cannot be combined with a selection yet; give one of them")
             if not len(selection):
                 return SearchResult(np.zeros(0, np.int64), np.zeros(0), 0.0, 0, 0)
             trie, k = selection.trie, min(k, len(selection))
+            named = check_seeds(seeds, trie.num_entries)
+            seeds = named[selection.entries.contains(named)]
         if options.mode == "stepwise":
-            return stepwise(session, trie, prompt, k, width, prior=prior)
+            return stepwise(session, trie, prompt, k, width, seeds, prior=prior)
         cost = self.engine.latency()
         if options.mode == "verify":
-            return verify(session, trie, prompt, k, width, cost, max_rows, prior=prior)
+            return verify(session, trie, prompt, k, width, cost, max_rows, seeds, prior=prior)
         if selection is not None:
-            seeds = whole_set(trie, selection.entries, prompt.size, k, cost, max_rows)
+            whole = whole_set(trie, selection.entries, prompt.size, k, cost, max_rows)
+            seeds = seeds if whole is None else whole
         return exact(session, trie, prompt, k, cost, max_rows, seeds, prior=prior)
 
 

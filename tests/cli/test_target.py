@@ -179,3 +179,15 @@ def test_wrong_bounds_are_one_line(ask_rows: Run, option: str, value: str, messa
     result = ask_rows(option, value, "shoe")
     assert result.exit_code == 1 and result.stdout == ""
     assert message in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_neighbours_by_text_and_by_past_queries(ask: Run, tmp_path: Path) -> None:
+    plain = answers(ask("--json", "hat"))[0]
+    assert answers(ask("--json", "--neighbours", 2, "hat"))[0]["results"] == plain["results"]
+    past = tmp_path / "past.csv"
+    past.write_text(f"query,label\nzzz,{NAMES[0]}\nzzz,no such label\n", encoding="utf-8")
+    result = ask("--json", "--mode", "verify", "--past", past, "zzz")
+    assert result.exit_code == 0, result.stderr
+    assert "1 past queries, 1 rows left out" in result.stderr
+    past.write_text("query,label\nzzz,no such label\n", encoding="utf-8")
+    assert "none of the 1 labels" in ask("--past", past, "zzz").stderr

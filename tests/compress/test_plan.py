@@ -108,7 +108,9 @@ def test_a_larger_rest_never_saves_less() -> None:
         return MeasuredLinear(name, 16, 192, tuple(options))
 
     first = linear("first", (0, 5), (5, 1), (10, 0))
-    table = Measurements("units", (first, linear("second", (0, 3), (4, 0)), linear("third", (0, 999), (50, 0))))
+    table = Measurements(
+        "units", (first, linear("second", (0, 3), (4, 0)), linear("third", (0, 999), (50, 0)))
+    )
     frontier = Frontier(table, "ms")
     errors = [frontier.plan(frontier.smallest + rest).error for rest in range(70)]
     assert errors == sorted(errors, reverse=True)

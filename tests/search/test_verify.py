@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from search_fakes import COSTS, PROMPT, HashScorer, copy, keyword_trie, make_trie, scorers, tries
 
 from adtrie.catalogue.trie import Trie
-from adtrie.search import RowCost, stepwise, verify
+from adtrie.search import RowCost, enumerate_all, stepwise, verify
 
 QUERIES = range(12)
 
@@ -36,6 +36,35 @@ def test_equals_stepwise_bit_for_bit(
     assert found.forwards == len(scorer.calls)
     assert found.rows == scorer.paths.size - PROMPT.size
     assert scorer.calls[0] <= PROMPT.size + max_rows and max(scorer.calls[1:], default=0) <= max_rows
+
+
+@given(
+    tries(),
+    scorers(),
+    st.sampled_from(COSTS),
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.sampled_from([1, 2, 3, 7, 1024]),
+    st.data(),
+)
+@settings(max_examples=300, deadline=None)
+def test_seeds_join_the_beam(
+    trie: Trie, scorer: HashScorer, cost: RowCost, k: int, width: int, max_rows: int, data: st.DataObject
+) -> None:
+    """Both give the best k of what the beam keeps and the seeds, scored as enumeration scores them."""
+    seeds = data.draw(st.lists(st.integers(0, trie.num_entries - 1), max_size=9))
+    expected = stepwise(copy(scorer), trie, PROMPT, k, width, seeds)
+    found = verify(scorer, trie, PROMPT, k, width, cost, max_rows, seeds)
+    assert found.entries.tolist() == expected.entries.tolist()
+    assert np.array_equal(found.scores, expected.scores)
+    assert found.gap == expected.gap
+    assert max(scorer.calls[1:], default=0) <= max_rows
+    beam = stepwise(copy(scorer), trie, PROMPT, width, width)
+    every = enumerate_all(copy(scorer), trie, PROMPT)
+    scores = dict(zip(every.entries.tolist(), every.scores.tolist(), strict=True))
+    union = sorted({*beam.entries.tolist(), *seeds}, key=lambda entry: (-scores[entry], entry))[:k]
+    assert found.entries.tolist() == union
+    assert found.gap == 0 or scores[every.entries[0]] <= found.scores[-1] + found.gap + 1e-9
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from adtrie.catalogue.build import BuildReport, Merge
 from adtrie.catalogue.catalogue import Catalogue, Payload
 from adtrie.catalogue.eligible import EligibleTrie
 from adtrie.catalogue.layout import CatalogueInfo
+from adtrie.catalogue.neighbours import Neighbours
 from adtrie.catalogue.nodes import Children, Remaining, Subtree
 from adtrie.catalogue.prior import Prior
 from adtrie.catalogue.rows import Refusal
@@ -19,6 +20,7 @@ __all__ = [
     "EligibleTrie",
     "EntrySet",
     "Merge",
+    "Neighbours",
     "Payload",
     "Prior",
     "Refusal",

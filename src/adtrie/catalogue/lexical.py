@@ -23,7 +23,7 @@ Hashes = NDArray[np.uint64]
 
 
 class LexicalIndex:
-    """Texts by their grams. A gram is its 64-bit hash: of 10^7 grams two agree by chance once in 10^5 indexes."""
+    """Texts by their grams, each known by a 64-bit hash: of 10^7 two agree by chance in one index of 10^5."""
 
     def __init__(self, texts: Sequence[str], more: Sequence[str] = ()) -> None:
         """`more` texts count in how rare a gram is, and are never found.
@@ -83,12 +83,14 @@ def _counted(texts: Sequence[str]) -> tuple[NDArray[np.int64], Hashes, NDArray[n
         docs, grams, counts = _counted_chunk(texts[start : start + _CHUNK])
         total += docs.size
         if total > MAX_GRAMS:
-            raise CapacityError(f"a lexical index holds at most {MAX_GRAMS:,} grams; give fewer or shorter texts")
+            raise CapacityError(
+                f"a lexical index holds at most {MAX_GRAMS:,} grams; give fewer or shorter texts"
+            )
         parts.append((docs + start, grams, counts))
     if not parts:
         return np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.int64)
-    docs, grams, counts = zip(*parts, strict=True)
-    return np.concatenate(docs), np.concatenate(grams), np.concatenate(counts)
+    doc, gram, count = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return doc, gram, count
 
 
 def _counted_chunk(texts: Sequence[str]) -> tuple[NDArray[np.int64], Hashes, NDArray[np.int64]]:

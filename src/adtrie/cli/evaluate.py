@@ -14,6 +14,7 @@ import typer
 
 from adtrie.cli.doctor import examine
 from adtrie.cli.measure import AUTO, Plan, target_pairs, target_task, write_task
+from adtrie.cli.neighbours import NeighboursOption
 from adtrie.cli.options import (
     AdapterOption,
     JsonOption,
@@ -73,6 +74,7 @@ def command(
         str | None,
         typer.Option(help="Prior: -alpha times an entry's log-probability without a query; auto: by dev."),
     ] = None,
+    neighbours: NeighboursOption = None,
     check_draft: Annotated[
         bool, typer.Option("--check-draft", help="For ad text: write all of it without guesses too; compare.")
     ] = False,
@@ -99,10 +101,18 @@ def command(
 
     _check_page(html)
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
-    plan = Plan(model, adapter, template, weights, threads, split.value, rows, floors, _alpha(alpha))
+    plan = Plan(
+        model, adapter, template, weights, threads, split.value, rows, floors, _alpha(alpha), neighbours
+    )
     report: Report
     if task in CREATIVE_TASK_NAMES:
-        searching: dict[str, object] = {"--mode": mode, "--k": k, "--width": width, "--alpha": alpha}
+        searching: dict[str, object] = {
+            "--mode": mode,
+            "--k": k,
+            "--width": width,
+            "--alpha": alpha,
+            "--neighbours": neighbours,
+        }
         searching |= {"--pairs": pairs, "--catalogue": catalogue}
         _refuse(searching, f"task {task} writes ad text and searches no catalogue")
         report = write_task(plan, task, check_draft)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adtrie.cli.download import announce
+from adtrie.cli.neighbours import made
 from adtrie.cli.options import WeightsChoice
 from adtrie.cli.terminal import note, progress
 from adtrie.errors import InputError
@@ -35,6 +36,7 @@ class Plan:
     num_rows: int | None
     with_floors: bool
     alpha: float | None = None  # AUTO: chosen on dev
+    neighbours: int | None = None  # entries of nearest text, and of nearest train query, scored besides
 
     def load(self) -> Model:
         """The model, with its adapter."""
@@ -114,14 +116,16 @@ def _measured(
         "k": options.k,
         "width": options.beam_width if options.mode != "exact" else None,
         "alpha": alpha,
+        "neighbours": plan.neighbours,
     }
+    seeds = made(catalogue, plan.neighbours, questions.train, questions.titles) if plan.neighbours else None
     note("measuring what rows cost on this machine, and the floors ...")
     model.warm(options, plan.template)
     with progress("asking") as advance:
         return measure_targeting(
             name,
             questions,
-            lambda query: model.answer(query, catalogue, options, plan.template, prior),
+            lambda query: model.answer(query, catalogue, options, plan.template, prior, seeds=seeds),
             options.k,
             with_floors=plan.with_floors,
             setting=setting,

@@ -10,6 +10,7 @@ import typer
 
 from adtrie.cli import queries
 from adtrie.cli.download import announce
+from adtrie.cli.neighbours import NeighboursOption, PastOption, neighbours_of
 from adtrie.cli.options import (
     AdapterOption,
     JsonOption,
@@ -62,6 +63,8 @@ def command(
     ] = None,
     allow_ids: Annotated[Path | None, typer.Option(help="Only rows with these ids, one a line.")] = None,
     deny_ids: Annotated[Path | None, typer.Option(help="No row with these ids, one a line.")] = None,
+    neighbours: NeighboursOption = None,
+    past: PastOption = None,
     adapter: AdapterOption = None,
     weights: WeightsOption = WeightsChoice.auto,
     threads: ThreadsOption = None,
@@ -81,6 +84,7 @@ def command(
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
     opened = Catalogue.open(catalogue)
     selection = select(opened, where, allow_ids, deny_ids)
+    seeds = neighbours_of(opened, neighbours, past)
     announce(model)
     loaded = load_model(model, adapter=adapter, weights=weights.value, threads=threads)
     opened.check_tokenizer(loaded.tokenizer.fingerprint)
@@ -89,7 +93,7 @@ def command(
         try:
             if line.error:
                 raise InputError(line.error)
-            hits = loaded.answer(line.text, opened, options, template, selection=selection)
+            hits = loaded.answer(line.text, opened, options, template, selection=selection, seeds=seeds)
         except (InputError, CapacityError) as error:
             num_refused += 1
             _refuse(line, str(error), json)

@@ -193,7 +193,7 @@ def exchange(
     return np.ascontiguousarray((now * alive).T), np.ascontiguousarray(alive.T)
 
 
-def _subset_solvers(hessian: NDArray[np.float32], kept: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _subset_solvers(hessian: NDArray[np.float32], kept: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Inverses of H_ss, zero elsewhere, float32[K / 4, subsets, 4, 4], and the subsets bool[subsets, 4]."""
     num_blocks = len(hessian) // BLOCK
     corners = np.arange(num_blocks)[:, None] * BLOCK

@@ -13,10 +13,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adtrie.config import RowCost
-from adtrie.errors import InputError
 from adtrie.search.frontier import ROOT, Frontier, Nodes
 from adtrie.search.rank import best, certified_gap
-from adtrie.search.scorer import MAX_K, MAX_ROWS, Scorer, SearchResult, check_count, check_prior, check_prompt
+from adtrie.search.scorer import (
+    MAX_K,
+    MAX_ROWS,
+    Scorer,
+    SearchResult,
+    check_count,
+    check_prior,
+    check_prompt,
+    check_seeds,
+)
 from adtrie.search.speculate import useful_rows
 
 if TYPE_CHECKING:
@@ -48,7 +56,7 @@ def exact(
     """
     k = min(check_count("k", k, MAX_K), trie.num_entries)
     max_rows = check_count("max_rows", max_rows, MAX_ROWS)
-    tokens, guesses = check_prompt(prompt), _check_seeds(seeds, trie.num_entries)
+    tokens, guesses = check_prompt(prompt), check_seeds(seeds, trie.num_entries)
     nodes = Frontier(scorer, trie, tokens, check_prior(prior, trie.num_entries))
     search = _Search(nodes, k, cost, max_rows)
     if guesses.size:
@@ -165,28 +173,6 @@ class _Search:
         worst = float(self.scores[-1]) if complete else 0.0
         gap = certified_gap(bound, worst, complete)
         return SearchResult(self.entries, self.scores, gap, nodes.forwards, nodes.rows)
-
-
-def _check_seeds(seeds: ArrayLike | None, num_entries: int) -> NDArray[np.int64]:
-    """Distinct entries int64, ascending; InputError when one is not an entry of the catalogue."""
-    if seeds is None:
-        return np.zeros(0, np.int64)
-    try:
-        entries = np.asarray(seeds)
-    except (TypeError, ValueError, OverflowError):
-        raise InputError("seeds: expected a list of entry numbers, got rows of unequal length") from None
-    if entries.size == 0:
-        return np.zeros(0, np.int64)
-    if entries.ndim != 1 or entries.dtype.kind not in "iu":
-        raise InputError(
-            f"seeds: expected a list of entry numbers, got {entries.dtype} of shape {entries.shape}"
-        )
-    if int(entries.min()) < 0 or int(entries.max()) >= num_entries:
-        raise InputError(
-            f"seeds: expected entries from 0 to {num_entries - 1}, "
-            f"got {int(entries.min())} to {int(entries.max())}"
-        )
-    return np.unique(entries.astype(np.int64))
 
 
 def _seeded_levels(nodes: Frontier, seeds: NDArray[np.int64], max_rows: int) -> list[Nodes]:

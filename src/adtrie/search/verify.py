@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from adtrie.config import RowCost
 from adtrie.search.frontier import ROOT, Frontier, Nodes
@@ -23,7 +24,9 @@ from adtrie.search.scorer import (
     check_count,
     check_prior,
     check_prompt,
+    check_seeds,
 )
+from adtrie.search.seeds import score_seeds
 
 if TYPE_CHECKING:
     from adtrie.catalogue.prior import Prior
@@ -38,10 +41,11 @@ def verify(
     width: int,
     cost: RowCost,
     max_rows_per_forward: int = 1024,
+    seeds: ArrayLike | None = None,
     *,
     prior: Prior | None = None,
 ) -> SearchResult:
-    """The entries, scores and gap of `stepwise(scorer, trie, prompt, k, width, prior=prior)`.
+    """The entries, scores and gap of `stepwise(scorer, trie, prompt, k, width, seeds, prior=prior)`.
 
     Each forward feeds the rows that `cost` predicts to be cheapest, at most `max_rows_per_forward` beside the
     prompt's. Raises InputError for a bad argument.
@@ -49,6 +53,7 @@ def verify(
     k, width = check_count("k", k, MAX_K), check_count("width", width, MAX_WIDTH)
     max_rows = check_count("max_rows_per_forward", max_rows_per_forward, MAX_FORWARD_ROWS)
     prior = check_prior(prior, trie.num_entries)
+    named = check_seeds(seeds, trie.num_entries)
     nodes = Frontier(scorer, trie, check_prompt(prompt), prior)
     lookahead = Lookahead(nodes, trie, cost, max_rows)
     beams, dropped = np.array([ROOT]), -np.inf
@@ -64,11 +69,14 @@ def verify(
         if kept.size < pool.size:
             dropped = max(dropped, float(np.delete(totals, kept).max()))
         beams = pool[kept]
+    if named.size:
+        beams = np.union1d(beams, score_seeds(nodes, named, max_rows))
+        beams = beams[best(nodes.total(beams), nodes.lo[beams], k)]
     return _result(nodes, beams, k, dropped, trie.num_entries)
 
 
 def _result(nodes: Frontier, beams: Nodes, k: int, dropped: float, num_entries: int) -> SearchResult:
-    """The best k of the finished beams; what k leaves out is no better than the last of them."""
+    """The best k of the finished beams, best first; what k leaves out is no better than the last of them."""
     entries, scores = nodes.lo[beams[:k]], nodes.total(beams[:k])
     gap = certified_gap(dropped, float(scores[-1]), scores.size == min(k, num_entries))
     return SearchResult(entries, scores, gap, nodes.forwards, nodes.rows)

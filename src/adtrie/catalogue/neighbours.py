@@ -1,0 +1,64 @@
+"""Entries a query resembles, by their own text and by the past queries they answered.
+
+What a search takes as seeds: exact then needs fewer rows for the same answer, and the beams of verify and
+stepwise cannot lose what resembles the query. Knows no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adtrie.catalogue.lexical import LexicalIndex
+from adtrie.errors import InputError
+
+if TYPE_CHECKING:
+    from adtrie.catalogue.catalogue import Catalogue
+
+MAX_COUNT = 256
+_QUERIES_PER_ENTRY = 8  # past queries looked at for each entry wanted: the nearest often share their entry
+
+
+class Neighbours:
+    """The `count` entries of nearest text, and as many of nearest past query."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        past: Iterable[tuple[str, int]] = (),
+        count: int = 10,
+        texts: Sequence[str] | None = None,
+    ) -> None:
+        """`past`: queries and the entry that was right. `texts`: what is compared in place of the entries'
+        own texts, one each (a code says nothing).
+
+        Raises InputError for an entry that does not exist or a count outside 1 to 256, CapacityError for
+        more texts than an index holds.
+        """
+        if not 1 <= count <= MAX_COUNT:
+            raise InputError(f"neighbours: expected a count from 1 to {MAX_COUNT}, got {count!r:.40}")
+        pairs = list(past)
+        self.count = count
+        self._entries = np.array([entry for _, entry in pairs], np.int64)
+        size = catalogue.num_entries
+        if texts is not None and len(texts) != size:
+            raise InputError(f"neighbours: expected {size:,} texts, one per entry, got {len(texts):,}")
+        if self._entries.size and not 0 <= self._entries.min() <= self._entries.max() < size:
+            raise InputError(f"neighbours: expected past queries of entries 0 to {size - 1:,}")
+        queries = [query for query, _ in pairs]
+        own = texts if texts is not None else [catalogue.text(entry) for entry in range(size)]
+        self._texts = LexicalIndex(own, queries)
+        self._queries = LexicalIndex(queries) if any(query.strip() for query in queries) else None
+
+    def of(self, query: str) -> NDArray[np.int64]:
+        """Distinct entries int64[m], ascending; m <= 2 * count, 0 where nothing is shared."""
+        found, _ = self._texts.nearest(query, self.count)
+        if self._queries is None:
+            return np.sort(found)
+        near, _ = self._queries.nearest(query, self.count * _QUERIES_PER_ENTRY)
+        entries = self._entries[near]
+        _, first = np.unique(entries, return_index=True)
+        return np.union1d(found, entries[np.sort(first)[: self.count]])
