@@ -58,6 +58,9 @@ def command(
         str | None,
         typer.Option(help="Prompt with one {query}; stored with the adapter. Default: a short one."),
     ] = None,
+    titles: Annotated[
+        bool, typer.Option("--titles", help="Train on every entry as a query for itself too: helps cold ones.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the data order and the start of the adapter.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the unfinished run in OUT.")] = False,
     threads: ThreadsOption = None,
@@ -95,6 +98,7 @@ def command(
         batch_tokens=batch_tokens,
         max_tokens=Recipe.max_tokens if is_file else TASK_MAX_TOKENS.get(source, Recipe.max_tokens),
         seed=seed,
+        titles=titles,
     )
     words = [word for word in sys.argv[1:] if word not in ("--resume", "--json")]
     job = Job(model, Path(source) if is_file else source, out, shlex.join(["adtrie", *words]), threads)

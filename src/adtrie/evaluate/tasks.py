@@ -53,15 +53,16 @@ class Task:
         """keyword -> title."""
         return dict(zip(self.keywords, self.titles, strict=True))
 
-    def title_rows(self) -> list[Pair]:
+    def title_rows(self, own: bool = False) -> list[Pair]:
         """(title, code) of every code, as rows of train: the user's catalogue is known before any query.
 
-        None where keywords are texts. A title may be the very text of a row that is held out.
+        With `own` also (text, text) of keywords that are texts. A title may be the very text of a row that
+        is held out.
         """
         return [
             Pair(title, keyword, "train")
             for keyword, title in zip(self.keywords, self.titles, strict=True)
-            if title != keyword
+            if own or title != keyword
         ]
 
     def rows_of(self, split: str) -> list[Pair]:

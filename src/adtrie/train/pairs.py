@@ -90,8 +90,8 @@ class TuneData:
 def task_data(name: str, tokenizer: Tokenizer, recipe: Recipe) -> TuneData:
     """Rows of a built-in task, one of TUNE_TASKS; raises InputError for another.
 
-    A targeting task gives its train rows and, where it decodes codes, the title of every code; its dev rows
-    are half of labels no train row has. `e2e` gives facts with each of their references.
+    A targeting task gives its train rows, the title of every code where it decodes codes, and with
+    `recipe.titles` every entry as a query for itself; its dev rows are half of labels no train row has. `e2e` gives facts with each of their references.
     """
     if name not in TUNE_TASKS:
         raise InputError(
@@ -103,7 +103,7 @@ def task_data(name: str, tokenizer: Tokenizer, recipe: Recipe) -> TuneData:
     half = recipe.dev_rows // 2
     dev = task.sample("dev", half) + task.sample("cold_dev", recipe.dev_rows - half)
     held_out = [row for row in task.rows if row.split != "train"]
-    titles = task.title_rows()
+    titles = task.title_rows(recipe.titles)
     data = _prepare(name, task.rows_of("train") + titles, dev, held_out, tokenizer, recipe)
     data.report.num_titles = len(titles)
     return data
@@ -128,6 +128,8 @@ def file_data(path: Path, tokenizer: Tokenizer, recipe: Recipe) -> TuneData:
     if all(row.split == "train" for row in rows):
         rows = _split(rows)
     train = [row for row in rows if row.split == "train"]
+    if recipe.titles:
+        train += [Pair(label, label, "train") for label in dict.fromkeys(row.label for row in train)]
     dev = [row for row in rows if row.split == "dev"][: recipe.dev_rows]
     held_out = [row for row in rows if row.split != "train"]
     return _prepare(path.name, train, dev, held_out, tokenizer, recipe)

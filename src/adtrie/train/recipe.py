@@ -32,6 +32,7 @@ class Recipe:
     `minutes` bounds the wall time, `steps` fixes the number of updates instead. `batch_tokens` counts tokens
     of one update, padding included; `max_tokens` prompt and completion of one pair; `patience` dev
     evaluations without improvement before the run stops. `full`: whole linears instead of adapters.
+    `titles`: every entry is also a query for itself, so that entries without training rows are learned too.
     """
 
     template: str
@@ -51,6 +52,7 @@ class Recipe:
     patience: int = 4
     seed: int = 0
     full: bool = False
+    titles: bool = False
 
     def __post_init__(self) -> None:
         _check("rank", self.rank, 1, 1024)
