@@ -53,6 +53,11 @@ class Sensitivity:
     row_weights: NDArray[np.float64]
     used: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
+    def rows(self, rows: NDArray[np.intp]) -> Sensitivity:
+        """The same of some rows."""
+        used = None if self.used is None else (self.used[0][rows], self.used[1])
+        return Sensitivity(self.curvature, self.row_weights[rows], used)
+
     def row_costs(self, weights: Floats, values: Floats) -> NDArray[np.float64]:
         """Nats float64[N] that each row of `values` costs in place of that of `weights`."""
         costs = self.row_weights * self.curvature.row_errors(weights, values)

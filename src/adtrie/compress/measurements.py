@@ -88,11 +88,13 @@ class MeasuredLinear:
 class Measurements:
     """All linears of a model. currency: what the errors are, which must add up across linears.
 
-    Raises InputError for no linear or a name that occurs twice.
+    model: fingerprint of the weights that were measured. Raises InputError for no linear or a name that
+    occurs twice.
     """
 
     currency: str
     linears: tuple[MeasuredLinear, ...]
+    model: str = ""
 
     def __post_init__(self) -> None:
         if not self.linears:
@@ -103,6 +105,14 @@ class Measurements:
     def num_weights(self) -> int:
         """Weights of all linears, for budgets in bits per weight."""
         return sum(linear.num_outputs * linear.num_inputs for linear in self.linears)
+
+    def check_model(self, model: str, where: str = "measurements") -> None:
+        """Raises InputError, starting with `where`, unless these are of the weights of fingerprint `model`."""
+        if self.model != model:
+            raise InputError(
+                f"{where}: measured on another model, {self.model[:12] or 'unknown'}; this one is {model[:12]}; "
+                "measure this model, or give the one that was measured"
+            )
 
     def to_json(self) -> bytes:
         """The file."""

@@ -49,13 +49,14 @@ class Plan:
     """A choice for every linear, in the order of the table, and what it is predicted to take.
 
     num_bytes: of values, positions and scales. ms: of all panels, 0.0 where they were not measured. error: in
-    the currency of the table.
+    the currency of the table. model: fingerprint of the weights it is for.
     """
 
     choices: tuple[Choice, ...]
     num_bytes: int
     ms: float
     error: float
+    model: str = ""
 
     def to_json(self) -> bytes:
         """The file."""
@@ -78,7 +79,7 @@ class Frontier:
             raise InputError(
                 f"plan: expected a budget of {' or '.join(get_args(Resource))}, got {resource!r:.60}"
             )
-        self._resource = resource
+        self._resource, self._model = resource, table.model
         self._linears = [_LinearStates.of(each, resource) for each in restrict(table, overrides).linears]
         steps = [
             (-slope, index, step)
@@ -142,6 +143,7 @@ class Frontier:
             int(sum(linear.total(options, "bytes") for linear, options in pairs)),
             math.fsum(linear.total(options, "ms") for linear, options in pairs),
             error,
+            self._model,
         )
 
 

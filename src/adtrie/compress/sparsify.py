@@ -19,8 +19,9 @@ from adtrie.config import QuantizedMatrix
 from adtrie.format.codes import BLOCK, DENSE, check_pattern
 
 EXCHANGES = 2  # later ones move one block in a hundred
-_MOST_STEPS = 60  # of conjugate gradients; 20 to 30 are usual
+_MOST_STEPS = 60  # of conjugate gradients
 _SOLVED = 1e-9  # of the first squared residual
+_ENOUGH = 1e-2  # the same where exchanges and rounding follow: a thousandth of the error, a third of the time
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +51,11 @@ def prune(
         return Pruned(weights, np.ones(weights.shape, bool), kept)
     values, mask = np.empty_like(weights), np.empty(weights.shape, bool)
     for rows in row_chunks(len(weights)):
-        _, chosen = sparsegpt(weights[rows], curvature, kept)
-        fitted = least_squares(weights[rows], chosen, curvature)
+        fitted, chosen = sparsegpt(weights[rows], curvature, kept)
+        fitted = least_squares(weights[rows], chosen, curvature, fitted, _ENOUGH)
         for _ in range(exchanges):
             fitted, chosen = exchange(fitted, chosen, weights[rows], curvature)
-            fitted = least_squares(weights[rows], chosen, curvature, start=fitted)
+            fitted = least_squares(weights[rows], chosen, curvature, fitted, _ENOUGH)
         values[rows], mask[rows] = fitted, chosen
     return Pruned(values, mask, kept)
 
@@ -135,8 +136,11 @@ def least_squares(
     mask: NDArray[np.bool_],
     curvature: Curvature,
     start: NDArray[np.float32] | None = None,
+    solved: float = _SOLVED,
 ) -> NDArray[np.float32]:
     """Survivors float32[N, K] of least error in the damped norm, pruned inputs zero.
+
+    `solved`: the squared residual, as a part of that of the start, at which a row is done.
 
     Every row has its own system H_SS v_S = (H w)_S; all are solved together by conjugate gradients with the
     diagonal as preconditioner, from `start` (the masked weights by default). One product with H per step.
@@ -147,7 +151,7 @@ def least_squares(
     inverse = (1.0 / np.diag(hessian)).astype(np.float32)
     direction = residual * inverse
     size = np.einsum("nk,nk->n", residual, direction)
-    enough = _SOLVED * size
+    enough = solved * size
     for _ in range(_MOST_STEPS):
         if bool((size <= enough).all()):
             break

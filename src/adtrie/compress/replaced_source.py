@@ -1,0 +1,41 @@
+"""A model some of whose linears are replaced: as a weight source, for evaluation before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adtrie.config import ModelSpec, QuantizedMatrix
+from adtrie.engine.source import WeightSource
+from adtrie.format.codes import CompressedLinear
+
+
+class ReplacedSource:
+    """`source` with the linears of `replaced`, compressed or float32, in place of its own."""
+
+    def __init__(
+        self, source: WeightSource, replaced: Mapping[str, CompressedLinear | NDArray[np.float32]]
+    ) -> None:
+        self.spec: ModelSpec = source.spec
+        self._source, self._replaced = source, dict(replaced)
+        digest = hashlib.sha256(source.fingerprint.encode())
+        for name, linear in sorted(self._replaced.items()):
+            values = linear.values.codes if isinstance(linear, CompressedLinear) else linear
+            digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
+            if isinstance(linear, CompressedLinear):
+                digest.update(linear.values.scales.tobytes())
+        self.fingerprint = digest.hexdigest()
+
+    def vector(self, name: str) -> NDArray[np.float32]:
+        """Norm or bias of the source."""
+        return self._source.vector(name)
+
+    def matrix(self, name: str) -> NDArray[np.float32] | QuantizedMatrix:
+        """The replacement, its codes where it has any; else the source's own."""
+        linear = self._replaced.get(name)
+        if linear is None:
+            return self._source.matrix(name)
+        return linear.values if isinstance(linear, CompressedLinear) else linear
