@@ -62,12 +62,13 @@ class PackedWriter:
         written, or holds anything but a packed checkpoint.
         """
         self.out = Path(out)
-        self._spec, self._shapes, self._origin, self._template = spec, dict(shapes), origin, template
+        self.shapes = dict(shapes)
+        self._spec, self._origin, self._template = spec, origin, template
         self._tokenizer, self._definition = tokenizer
         self._linears: dict[str, LinearEntry] = {}
         self._extents: dict[str, Extent] = {}
         self._sums: dict[str, int] = {}
-        self._start = self._end = _header_room(self._shapes)
+        self._start = self._end = _header_room(self.shapes)
         _check_replaceable(self.out)
         self._staging = Staging(self.out)
         self._open = True
@@ -99,7 +100,7 @@ class PackedWriter:
         summary: JSON values about budget and plan, kept in the manifest. Raises InputError when tensors are
         missing, ModelError when the disk is full.
         """
-        missing = sorted(set(self._shapes) - self._added())
+        missing = sorted(set(self.shapes) - self._added())
         if missing:
             raise InputError(
                 f"{self.out}: {len(missing)} tensors were not added, the first is {missing[0]!r}"
@@ -147,15 +148,15 @@ class PackedWriter:
         self.close()
 
     def _added(self) -> set[str]:
-        return set(self._linears) | (set(self._extents) & set(self._shapes))
+        return set(self._linears) | (set(self._extents) & set(self.shapes))
 
     def _expect(self, name: str, shape: tuple[int, ...]) -> None:
         if not self._open:
             raise InputError(f"{self.out}: the checkpoint is finished; open another writer")
-        if name in self._added() or self._shapes.get(name) != tuple(shape):
+        if name in self._added() or self.shapes.get(name) != tuple(shape):
             raise InputError(
                 f"{self.out}: tensor {name!r:.80} of shape {list(shape)} was not expected, or added before; "
-                f"the model has it as {list(self._shapes.get(name, ()))}"
+                f"the model has it as {list(self.shapes.get(name, ()))}"
             )
 
     def _append(self, name: str, array: NDArray[Any]) -> None:
