@@ -176,9 +176,8 @@ def _dense_bytes(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     count = len(codes)
     if bits == 4:
         halves = codes.reshape(count, PANEL_ROWS, -1, 2, _SLOTS)
-        vectors = halves[..., 0, :] | halves[..., 1, :] << 4
-    else:
-        vectors = codes.reshape(count, PANEL_ROWS, -1, _SLOTS)
+        codes = (halves[..., 0, :] | halves[..., 1, :] << 4).astype(np.uint8)
+    vectors = codes.reshape(count, PANEL_ROWS, -1, _SLOTS)
     return vectors.transpose(0, 2, 1, 3).reshape(count, -1)
 
 
