@@ -1,12 +1,13 @@
 """A linear in the byte order of the kernels: panels of 16 rows in one stream, each of its own pattern.
 
-Packing only permutes: `unpack(pack(linear))` is `linear`. Byte by byte in docs/design/format.md, section "linear
-stream". Knows no file and no kernel.
+Packing only permutes: `unpack(pack(linear))` is `linear`. Byte by byte in docs/design/format.md, section
+"linear stream". Knows no file and no kernel.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from adtrie.format.codes import (
     pattern_name,
 )
 
+Scalar = TypeVar("Scalar", bound=np.generic)
 ALIGNMENT = 64  # bytes; every panel is a multiple of it
 PACKED_PATTERNS = (1, 2, DENSE)  # survivors of four that have a stream
 _SLOTS = 4  # bytes of one row in a 64-byte vector
@@ -159,8 +161,8 @@ def _check_survivors(
 
 
 def _panels_of(
-    matrix: NDArray[np.generic], chosen: NDArray[np.int64], width: int, fill: float
-) -> NDArray[np.uint8]:
+    matrix: NDArray[Scalar], chosen: NDArray[np.int64], width: int, fill: float
+) -> NDArray[Scalar]:
     """Panels `chosen` of a matrix [N, ...] as [panels, 16, width], `fill` past its rows and columns."""
     out = np.full((len(chosen), PANEL_ROWS, width), fill, matrix.dtype)
     for place, panel in enumerate(chosen.tolist()):
@@ -170,13 +172,12 @@ def _panels_of(
 
 
 def _dense_bytes(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """[panels, 16, K] -> [panels, bytes]: [K/8][16][4] with two nibbles a byte, or [K/4][16][4] whole bytes."""
+    """[panels, 16, K] -> [panels, bytes]: [K/8][16][4], two nibbles a byte, or [K/4][16][4], whole bytes."""
     count = len(codes)
     if bits == 4:
         halves = codes.reshape(count, PANEL_ROWS, -1, 2, _SLOTS)
-        vectors = halves[..., 0, :] | halves[..., 1, :] << 4
-    else:
-        vectors = codes.reshape(count, PANEL_ROWS, -1, _SLOTS)
+        codes = (halves[..., 0, :] | halves[..., 1, :] << 4).astype(np.uint8)
+    vectors = codes.reshape(count, PANEL_ROWS, -1, _SLOTS)
     return vectors.transpose(0, 2, 1, 3).reshape(count, -1)
 
 
@@ -184,9 +185,11 @@ def _dense_codes(content: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     """Inverse of `_dense_bytes`."""
     count = len(content)
     vectors = content.reshape(count, -1, PANEL_ROWS, _SLOTS).transpose(0, 2, 1, 3)
-    if bits == 4:
-        vectors = np.stack([vectors & 15, vectors >> 4], axis=3)
-    return vectors.reshape(count, PANEL_ROWS, -1)
+    if bits == 8:
+        return vectors.reshape(count, PANEL_ROWS, -1)
+    halves = np.empty((*vectors.shape[:3], 2, _SLOTS), np.uint8)
+    halves[..., 0, :], halves[..., 1, :] = vectors & 15, vectors >> 4
+    return halves.reshape(count, PANEL_ROWS, -1)
 
 
 def _sparse_bytes(codes: NDArray[np.uint8], mask: NDArray[np.bool_], kept: int) -> NDArray[np.uint8]:
@@ -239,5 +242,6 @@ def _check_packed_pattern(kept: int) -> None:
 def _check_array(name: str, array: NDArray[np.generic], dtype: type, shape: tuple[int, ...]) -> None:
     if array.dtype != dtype or array.shape != shape:
         raise InputError(
-            f"packed linear: expected {name} {np.dtype(dtype)}{list(shape)}, got {array.dtype}{list(array.shape)}"
+            f"packed linear: expected {name} {np.dtype(dtype)}{list(shape)}, "
+            f"got {array.dtype}{list(array.shape)}"
         )
