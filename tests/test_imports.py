@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "compress": CORE | {"format", "models", "engine"},
     "catalogue": {"errors"},
     "search": CORE | {"catalogue"},
-    "train": CORE | {"models", "engine", "prompt", "catalogue", "evaluate"},
+    "train": CORE | {"format", "models", "engine", "prompt", "catalogue", "evaluate"},
     "evaluate": ANYTHING,
     "creative": CORE | {"models", "prompt", "search"},
     "api": ANYTHING,

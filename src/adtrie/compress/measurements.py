@@ -21,7 +21,7 @@ from adtrie.format.codes import (
     panel_sizes,
     pattern_name,
 )
-from adtrie.models.json_text import parse_json_object
+from adtrie.format.json_text import parse_json_object
 
 Resource = Literal["bytes", "ms"]
 _T = TypeVar("_T")
