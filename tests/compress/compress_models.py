@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import replace
 from functools import cache
@@ -11,6 +12,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.compress.samples import Sample
 from adtrie.config import ModelSpec, QuantizedMatrix
 from adtrie.models import open_checkpoint
 
@@ -22,7 +24,8 @@ class MemorySource:
 
     def __init__(self, spec: ModelSpec, tensors: dict[str, NDArray[np.float32]]) -> None:
         self.spec, self.tensors = spec, tensors
-        self.fingerprint = "0" * 64
+        joined = b"".join(name.encode() + values.tobytes() for name, values in sorted(tensors.items()))
+        self.fingerprint = hashlib.sha256(joined).hexdigest()
 
     def vector(self, name: str) -> NDArray[np.float32]:
         return self.tensors[name]
@@ -51,7 +54,8 @@ def tiny_source(family: str) -> MemorySource:
 
 def random_source(seed: int = 0, **changes: int | bool) -> MemorySource:
     """A Llama of random weights: hidden 64, intermediate 128, 2 blocks, vocabulary 96."""
-    spec = replace(tiny_source("llama").spec, hidden_size=64, intermediate_size=128, vocab_size=96, **changes)
+    shape = {"hidden_size": 64, "intermediate_size": 128, "vocab_size": 96, **changes}
+    spec = replace(tiny_source("llama").spec, **shape)
     random = np.random.default_rng(seed)
     heads, pairs = spec.num_heads * spec.head_size, spec.num_kv_heads * spec.head_size
     hidden, wide = spec.hidden_size, spec.intermediate_size
@@ -73,3 +77,13 @@ def random_source(seed: int = 0, **changes: int | bool) -> MemorySource:
             scale = 1.0 if name == "embed" else 1.2 / np.sqrt(shape[1])
             tensors[name] = (scale * random.normal(size=shape)).astype(np.float32)
     return MemorySource(spec, tensors)
+
+
+def make_samples(count: int, seed: int, vocab: int = 96) -> list[Sample]:
+    """Random token chains of 6 to 19 tokens."""
+    random = np.random.default_rng(seed)
+    lengths = random.integers(6, 20, count).tolist()
+    return [
+        Sample(random.integers(0, vocab, length).astype(np.int32), int(random.integers(1, length)))
+        for length in lengths
+    ]

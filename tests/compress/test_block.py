@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from compress_models import tiny_source
@@ -62,7 +60,9 @@ def test_padding_changes_nothing() -> None:
     block = Block(tiny_source("llama"), 0)
     random = np.random.default_rng(2)
     x = random.normal(size=(1, 7, block.spec.hidden_size)).astype(np.float32)
-    padded = np.concatenate([x, random.normal(size=(1, 4, block.spec.hidden_size))], axis=1).astype(np.float32)
+    padded = np.concatenate([x, random.normal(size=(1, 4, block.spec.hidden_size))], axis=1).astype(
+        np.float32
+    )
     np.testing.assert_allclose(block.forward(padded)[:, :7], block.forward(x), rtol=1e-5, atol=1e-6)
 
 

@@ -13,9 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.config import ModelSpec, QuantizedMatrix
+from adtrie.config import ModelSpec
 from adtrie.engine.rope import rope_frequencies
 from adtrie.engine.source import WeightSource
+from adtrie.errors import InputError
+from adtrie.format.tensors import dense_values
 
 Floats = NDArray[np.float32]
 SHARED_INPUTS = (("q", "k", "v"), ("o",), ("gate", "up"), ("down",))  # linears with the same input
@@ -184,9 +186,11 @@ class _Attention(NamedTuple):
 
 
 def float_matrix(source: WeightSource, name: str) -> Floats:
-    """Linear or embedding `name` as float32[N, K]."""
-    matrix = source.matrix(name)
-    return matrix.dequantize() if isinstance(matrix, QuantizedMatrix) else matrix
+    """Linear or embedding `name` as float32[N, K]. Raises InputError unless all of it is finite."""
+    values = dense_values(source.matrix(name))
+    if not bool(np.isfinite(values).all()):
+        raise InputError(f"{name}: holds NaN or infinity; the model is damaged, fetch it again")
+    return values
 
 
 def rms_norm(x: Floats, weight: Floats, epsilon: float) -> Floats:

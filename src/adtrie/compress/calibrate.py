@@ -102,7 +102,8 @@ class Calibration:
             raise FormatError(f"{self._work.path}: statistics of block {index} are damaged; run it again")
         group = next(i for i, names in enumerate(SHARED_INPUTS) if part in names)
         return Sensitivity(
-            Curvature(found[f"moments.{group}"].astype(np.float64)), found[f"rows.{part}"].astype(np.float64) / 2
+            Curvature(found[f"moments.{group}"].astype(np.float64)),
+            found[f"rows.{part}"].astype(np.float64) / 2,
         )
 
     def embedding(self) -> dict[str, Sensitivity]:
@@ -155,7 +156,9 @@ class Calibration:
         """Statistics of block `index` and the gradients at its input; frees what is no longer needed."""
         states, gradients = self._work.load(_states(index)), self._work.load(_gradients(index + 1))
         if states is None or gradients is None:
-            raise FormatError(f"{self._work.path}: states of block {index} are damaged; delete it and start over")
+            raise FormatError(
+                f"{self._work.path}: states of block {index} are damaged; delete it and start over"
+            )
         block, sums = Block(self._source, index), _Sums()
         before = _numbered(
             block.backward(x, gradient, sums.add)

@@ -14,14 +14,15 @@ import msgspec
 
 from adtrie.errors import FormatError, InputError
 from adtrie.format.codes import (
+    PANEL_ROWS,
     check_grid,
     check_pattern,
     num_panels,
     panel_bytes,
-    panel_sizes,
     pattern_name,
 )
 from adtrie.format.json_text import parse_json_object
+from adtrie.format.panels import PACKED_PATTERNS, stream_bytes
 
 Resource = Literal["bytes", "ms"]
 _T = TypeVar("_T")
@@ -76,12 +77,15 @@ class MeasuredLinear:
         _refuse_repeats(f"options of linear {self.name!r:.80}", [option.name for option in self.options])
 
     def panel_costs(self, option: Option, resource: Resource) -> list[float]:
-        """Bytes or milliseconds of each panel; a smaller last panel takes the time of a whole one."""
-        sizes = panel_sizes(self.num_outputs)
-        if resource == "ms":
-            return [option.panel_ms] * len(sizes)
-        shape = self.num_inputs, option.bits, option.group, option.kept
-        return [float(panel_bytes(rows, *shape)) for rows in sizes]
+        """Bytes as packed or milliseconds of each panel; a smaller last panel costs as much as a whole one."""
+        cost = option.panel_ms if resource == "ms" else self._packed_bytes(option)
+        return [cost] * num_panels(self.num_outputs)
+
+    def _packed_bytes(self, option: Option) -> float:
+        scales = 2 * PANEL_ROWS * (self.num_inputs // option.group)
+        if option.kept in PACKED_PATTERNS:
+            return float(stream_bytes(self.num_inputs, option.bits, option.kept) + scales)
+        return float(panel_bytes(PANEL_ROWS, self.num_inputs, option.bits, option.group, option.kept))
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from adtrie import __version__
 from adtrie.compress.block import BLOCK_LINEARS, float_matrix
 from adtrie.compress.calibrate import Calibration, Sensitivity
 from adtrie.compress.divergence import Comparison, Divergence
-from adtrie.compress.measurements import MeasuredLinear, Measurements, restrict
+from adtrie.compress.measurements import MeasuredLinear, Measurements
 from adtrie.compress.plan import Choice, Frontier, Plan
+from adtrie.compress.refine import Refinement, Trial, Trials, propose
 from adtrie.compress.replaced_source import ReplacedSource
 from adtrie.compress.samples import Sample, fingerprint, make_batches
 from adtrie.compress.settings import Settings
@@ -35,7 +36,7 @@ from adtrie.format.codes import CompressedLinear, check_grid, check_pattern, num
 CURRENCY = "nats of divergence per answered token"
 Progress = Callable[[str, float], None]  # what is being done, share of all work that is done
 # Seconds of the parts for a model of 135M, for the progress only.
-_FORWARD, _BACKWARD, _MEASURE, _SOLVE = 1.0, 4.0, 8.0, 10.0
+_FORWARD, _BACKWARD, _MEASURE, _SOLVE, _TRIAL = 1.0, 4.0, 8.0, 10.0, 6.0
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,10 @@ class Compression:
         self.source, self.texts, self.settings = source, texts, settings
         self._panel_ms = panel_ms or (lambda way, num_outputs, num_inputs: 0.0)
         self._work = WorkFolder(work, self._identity(), resume)
-        self._calibration = Calibration(
-            source, make_batches(texts.calibration), self._work, settings.seed
+        self._calibration = Calibration(source, make_batches(texts.calibration), self._work, settings.seed)
+        self._steps = _Steps(
+            progress or (lambda what, share: None), source.spec.num_layers, settings.refine_trials
         )
-        self._steps = _Steps(progress or (lambda what, share: None), source.spec.num_layers)
 
     def calibrate(self) -> None:
         """Statistics of all linears, where they are not finished."""
@@ -94,14 +95,18 @@ class Compression:
     def frontier(self, table: Measurements) -> Frontier:
         """The plans of a table under the settings. Raises InputError for a table of another model."""
         table.check_model(self.source.fingerprint)
-        _check_names(table, self._names())
+        _check_names(table, self.names())
         resource = "bytes" if self.settings.budget is None else self.settings.budget.resource
         return Frontier(table, resource, self.settings.overrides)
 
     def plan(self, table: Measurements) -> Plan:
         """The plan of the settings' budget."""
-        frontier, budget = self.frontier(table), self.settings.budget
-        return frontier.plan(frontier.largest if budget is None else budget.limit(table.num_weights))
+        return self.frontier(table).plan(self.limit(table))
+
+    def limit(self, table: Measurements) -> float:
+        """The budget in bytes or milliseconds; that of the most exact plan where none is set."""
+        budget = self.settings.budget
+        return self.frontier(table).largest if budget is None else budget.limit(table.num_weights)
 
     def check_plan(self, plan: Plan) -> None:
         """Raises InputError unless `plan` is for this model and every choice can be stored."""
@@ -110,7 +115,7 @@ class Compression:
                 f"plan: made for another model, {plan.model[:12] or 'unknown'}; this one is "
                 f"{self.source.fingerprint[:12]}; plan again"
             )
-        if [choice.name for choice in plan.choices] != self._names():
+        if [choice.name for choice in plan.choices] != self.names():
             raise InputError("plan: its linears are not those of the model; plan again")
         for choice in plan.choices:
             num_outputs, num_inputs = self.source.matrix(choice.name).shape
@@ -122,6 +127,45 @@ class Compression:
                     f"plan: linear {choice.name!r:.80} has {num_panels(num_outputs)} panels, "
                     f"the plan {len(choice.kept)}"
                 )
+
+    def refine(self, frontier: Frontier, plan: Plan, budget: float) -> tuple[Plan, Refinement | None]:
+        """`plan`, or one of the same cost that diverges less on both the search texts and those held out.
+
+        Verdicts are pieces, so a continued run repeats none and decides alike.
+        """
+        samples, trials = self.texts.search, self.settings.refine_trials
+        if not samples or trials == 0:
+            return plan, None
+        search = Trials(self.source, make_batches(samples), self.solved)
+        best = first = search.first(plan)
+        kept = 0
+        for number in range(trials):
+            tried = propose(frontier, best.plan, budget, self.settings.seed, number)
+            if tried.choices != best.plan.choices:
+                verdict = self._verdict(search, best, tried, f"trial-{_short(plan)}-{number}")
+                best, kept = verdict or best, kept + (verdict is not None)
+            self._steps.step("refining", _TRIAL)
+        found = Refinement(trials, kept, first.kl, best.kl)
+        if best is not first and self._better(best.plan, plan):
+            return best.plan, found
+        return plan, replace(found, kept=0, kl_after=first.kl)
+
+    def _verdict(self, search: Trials, best: Trial, tried: Plan, piece: str) -> Trial | None:
+        """The trial of `tried` if it beats `best`."""
+        known = self._work.load_bytes(piece)
+        if known == b"worse":
+            return None
+        trial = search.beside(best, tried)
+        better = trial.kl < best.kl
+        if known is None:
+            self._work.save_bytes(piece, b"better" if better else b"worse")
+        return trial if better else None
+
+    def _better(self, plan: Plan, than: Plan) -> bool:
+        """Whether `plan` diverges less on the texts to judge by."""
+        if not self.texts.check:
+            return True
+        return self.divergence(self.replaced(plan)).kl_mean < self.divergence(self.replaced(than)).kl_mean
 
     def solve(self, plan: Plan) -> Iterator[tuple[str, CompressedLinear]]:
         """Name and codes of each linear in order, kept as pieces; calibrates first."""
@@ -135,8 +179,7 @@ class Compression:
 
     def solved(self, choice: Choice) -> CompressedLinear:
         """The codes of one linear, from a piece where it is finished."""
-        key = hashlib.sha256(msgspec.json.encode((choice, self.settings.method))).hexdigest()[:16]
-        piece = f"solved-{choice.name}-{key}"
+        piece = f"solved-{choice.name}-{_short((choice, self.settings.method))}"
         found = self._work.load(piece)
         if found is None:
             weights = float_matrix(self.source, choice.name)
@@ -179,8 +222,11 @@ class Compression:
 
     def _measure(self, name: str) -> MeasuredLinear:
         weights = float_matrix(self.source, name)
-        ways = self.settings.allowed(name).ways(weights.shape[1])
-        return measure_linear(name, weights, self.sensitivity(name), ways, self._panel_ms)
+        try:
+            ways = self.settings.allowed(name).ways(weights.shape[1])
+            return measure_linear(name, weights, self.sensitivity(name), ways, self._panel_ms)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
 
     def _groups(self) -> list[tuple[str, list[str]]]:
         """Linears whose pieces are made together: the embedding, then each block."""
@@ -191,23 +237,34 @@ class Compression:
         ]
         return [("embedding", outer), *blocks]
 
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """Names of all linears, in the order of plans."""
         return [name for _, names in self._groups() for name in names]
 
     def _identity(self) -> str:
         """Everything that decides the bytes of pieces; a piece names the rest."""
         settings = asdict(self.settings)
         deciding = {key: settings[key] for key in ("linears", "embedding", "method", "seed")}
-        parts = [__version__, self.source.fingerprint, fingerprint(self.texts.calibration), json.dumps(deciding)]
+        parts = [
+            __version__,
+            self.source.fingerprint,
+            fingerprint(self.texts.calibration),
+            json.dumps(deciding),
+        ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _short(value: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(value)).hexdigest()[:16]
 
 
 class _Steps:
     """Counts work done against all of it."""
 
-    def __init__(self, progress: Progress, num_blocks: int) -> None:
+    def __init__(self, progress: Progress, num_blocks: int, trials: int) -> None:
         self._progress, self._done = progress, 0.0
         self._total = num_blocks * (_FORWARD + _BACKWARD) + (num_blocks + 1) * (_MEASURE + _SOLVE)
+        self._total += trials * _TRIAL
 
     def step(self, what: str, work: float = (_FORWARD + _BACKWARD) / 2) -> None:
         self._done = min(self._done + work, self._total)
@@ -218,11 +275,3 @@ def _check_names(table: Measurements, names: Sequence[str]) -> None:
     measured = [linear.name for linear in table.linears]
     if measured != list(names):
         raise InputError("measurements: the linears are not those of the model; measure it again")
-
-
-def uniform_errors(table: Measurements) -> Mapping[str, float]:
-    """Cheapest error of each linear, for a look at where a model is dear."""
-    return {linear.name: min(sum(option.errors) for option in linear.options) for linear in table.linears}
-
-
-__all__ = ["CURRENCY", "Compression", "Progress", "Texts", "restrict"]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.config import ModelSpec, QuantizedMatrix
+from adtrie.config import ModelSpec
 from adtrie.engine.source import WeightSource
 from adtrie.format.codes import CompressedLinear
+from adtrie.format.tensors import Tensor
 
 
 class ReplacedSource:
@@ -21,19 +23,27 @@ class ReplacedSource:
     ) -> None:
         self.spec: ModelSpec = source.spec
         self._source, self._replaced = source, dict(replaced)
-        digest = hashlib.sha256(source.fingerprint.encode())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 hex of the source's and all replacements."""
+        digest = hashlib.sha256(self._source.fingerprint.encode())
         for name, linear in sorted(self._replaced.items()):
-            values = linear.values.codes if isinstance(linear, CompressedLinear) else linear
-            digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
-            if isinstance(linear, CompressedLinear):
-                digest.update(linear.values.scales.tobytes())
-        self.fingerprint = digest.hexdigest()
+            digest.update(name.encode())
+            parts = (
+                [linear.values.codes, linear.values.scales]
+                if isinstance(linear, CompressedLinear)
+                else [linear]
+            )
+            for part in parts:
+                digest.update(np.ascontiguousarray(part))
+        return digest.hexdigest()
 
     def vector(self, name: str) -> NDArray[np.float32]:
         """Norm or bias of the source."""
         return self._source.vector(name)
 
-    def matrix(self, name: str) -> NDArray[np.float32] | QuantizedMatrix:
+    def matrix(self, name: str) -> Tensor:
         """The replacement, its codes where it has any; else the source's own."""
         linear = self._replaced.get(name)
         if linear is None:

@@ -60,8 +60,7 @@ class Settings:
     """How to compress.
 
     budget: None for the most exact plan of what is allowed. linears, embedding: what may be chosen there; the
-    head counts as an embedding. refine_s: seconds for the search on the true divergence, 0 for none.
-    max_tokens: calibration tokens; held_out: share of the texts kept to judge by.
+    head counts as an embedding. refine_trials: of the search on the true divergence. max_tokens: of calibration.
     """
 
     budget: Budget | None = None
@@ -69,13 +68,13 @@ class Settings:
     embedding: Allowed = Allowed(patterns=(4,))
     method: Method = "polish"
     overrides: tuple[Override, ...] = ()
-    refine_s: float = 0.0
+    refine_trials: int = 0
     max_tokens: int = 16_384
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.refine_s) and self.refine_s >= 0):
-            raise InputError(f"refine: expected 0 or more seconds, got {self.refine_s!r:.40}")
+        if self.refine_trials < 0:
+            raise InputError(f"refine: expected 0 or more trials, got {self.refine_trials}")
         if self.max_tokens < 1:
             raise InputError(f"max_tokens: expected 1 or more, got {self.max_tokens}")
 

@@ -88,9 +88,7 @@ class WorkFolder:
 
     def save(self, name: str, arrays: Arrays) -> None:
         """Stores arrays as a finished piece."""
-        self.save_bytes(
-            name, save({key: np.ascontiguousarray(value) for key, value in arrays.items()})
-        )
+        self.save_bytes(name, save({key: np.ascontiguousarray(value) for key, value in arrays.items()}))
 
     def has(self, name: str) -> bool:
         """Whether the piece is listed; `load` says whether it is whole."""
