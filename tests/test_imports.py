@@ -23,6 +23,8 @@ ALLOWED: dict[str, set[str] | None] = {
     "models": CORE | {"format"},
     "engine": CORE | {"_core", "format"},
     "compress": CORE | {"format", "models", "engine"},
+    "calibration_texts": CORE | {"models", "prompt", "evaluate", "train", "compress"},
+    "compression": CORE | {"format", "models", "train", "compress", "calibration_texts"},
     "catalogue": {"errors"},
     "search": CORE | {"catalogue"},
     "train": CORE | {"format", "models", "engine", "prompt", "catalogue", "evaluate"},

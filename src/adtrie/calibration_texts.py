@@ -159,7 +159,8 @@ def _json_line(line: str, where: str, tokenizer: Tokenizer, template: str) -> li
         if all(isinstance(value, str) for value in values):
             return _samples_of(names[0], [str(value) for value in values], tokenizer, template)
     raise InputError(
-        f"{where}: expected an object with the texts 'text', 'prompt' and 'completion', or 'query' and 'label'"
+        f"{where}: expected an object with the text 'text', or 'prompt' and 'completion', "
+        "or 'query' and 'label'"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def test_more_budget_never_predicts_more_error(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     frontier = run.frontier(run.measure())
     plans = [frontier.plan(budget) for budget in np.linspace(frontier.smallest, frontier.largest, 40)]
-    assert all(b.error <= a.error for a, b in zip(plans, plans[1:], strict=False))
+    assert all(b.error <= a.error for a, b in pairwise(plans))
 
 
 def test_each_method_is_no_worse_than_the_one_before(tmp_path: Path) -> None:

@@ -77,15 +77,10 @@ class MeasuredLinear:
         _refuse_repeats(f"options of linear {self.name!r:.80}", [option.name for option in self.options])
 
     def panel_costs(self, option: Option, resource: Resource) -> list[float]:
-        """Bytes as packed or milliseconds of each panel; a smaller last panel costs as much as a whole one."""
-        cost = option.panel_ms if resource == "ms" else self._packed_bytes(option)
+        """Packed bytes or milliseconds of each panel; a smaller last panel costs as much as a whole one."""
+        num_bytes = packed_panel_bytes(self.num_inputs, option.bits, option.group, option.kept)
+        cost = option.panel_ms if resource == "ms" else float(num_bytes)
         return [cost] * num_panels(self.num_outputs)
-
-    def _packed_bytes(self, option: Option) -> float:
-        scales = 2 * PANEL_ROWS * (self.num_inputs // option.group)
-        if option.kept in PACKED_PATTERNS:
-            return float(stream_bytes(self.num_inputs, option.bits, option.kept) + scales)
-        return float(panel_bytes(PANEL_ROWS, self.num_inputs, option.bits, option.group, option.kept))
 
 
 @dataclass(frozen=True)
@@ -111,11 +106,11 @@ class Measurements:
         return sum(linear.num_outputs * linear.num_inputs for linear in self.linears)
 
     def check_model(self, model: str, where: str = "measurements") -> None:
-        """Raises InputError, starting with `where`, unless these are of the weights of fingerprint `model`."""
+        """Raises InputError, starting with `where`, unless these are of weights of fingerprint `model`."""
         if self.model != model:
             raise InputError(
-                f"{where}: measured on another model, {self.model[:12] or 'unknown'}; this one is {model[:12]}; "
-                "measure this model, or give the one that was measured"
+                f"{where}: measured on another model, {self.model[:12] or 'unknown'}; this one is "
+                f"{model[:12]}; measure this model, or give the one that was measured"
             )
 
     def to_json(self) -> bytes:
@@ -134,6 +129,13 @@ class Override:
 
     linear: str
     option: str
+
+
+def packed_panel_bytes(num_inputs: int, bits: int, group: int, kept: int) -> int:
+    """Bytes of a panel of 16 rows with its scales, as in the packed file where it has the pattern."""
+    if kept in PACKED_PATTERNS:
+        return stream_bytes(num_inputs, bits, kept) + 2 * PANEL_ROWS * (num_inputs // group)
+    return panel_bytes(PANEL_ROWS, num_inputs, bits, group, kept)
 
 
 def restrict(table: Measurements, overrides: Sequence[Override]) -> Measurements:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -20,7 +22,7 @@ from adtrie import __version__
 from adtrie.compress.block import BLOCK_LINEARS, float_matrix
 from adtrie.compress.calibrate import Calibration, Sensitivity
 from adtrie.compress.divergence import Comparison, Divergence
-from adtrie.compress.measurements import MeasuredLinear, Measurements
+from adtrie.compress.measurements import MeasuredLinear, Measurements, packed_panel_bytes
 from adtrie.compress.plan import Choice, Frontier, Plan
 from adtrie.compress.refine import Refinement, Trial, Trials, propose
 from adtrie.compress.replaced_source import ReplacedSource
@@ -32,6 +34,7 @@ from adtrie.config import QuantizedMatrix
 from adtrie.engine.source import WeightSource
 from adtrie.errors import InputError
 from adtrie.format.codes import CompressedLinear, check_grid, check_pattern, num_panels
+from adtrie.models.packed import canonical_shapes
 
 CURRENCY = "nats of divergence per answered token"
 Progress = Callable[[str, float], None]  # what is being done, share of all work that is done
@@ -48,6 +51,19 @@ class Texts:
     check: Sequence[Sample]
     name: str = "texts"
 
+    def shortened(self, num_tokens: int) -> Texts:
+        """The same with samples cut to the last `num_tokens` tokens, where a model takes no more."""
+        parts = [_shortened(part, num_tokens) for part in (self.calibration, self.search, self.check)]
+        return Texts(*parts, self.name)
+
+
+def _shortened(samples: Sequence[Sample], num_tokens: int) -> list[Sample]:
+    cut = [(sample.tokens[-num_tokens:], max(0, len(sample.tokens) - num_tokens)) for sample in samples]
+    return [
+        Sample(tokens, max(1, sample.start - gone))
+        for sample, (tokens, gone) in zip(samples, cut, strict=True)
+    ]
+
 
 class Compression:
     """One run. `source` is the uncompressed model, with its adapter merged."""
@@ -61,11 +77,17 @@ class Compression:
         resume: bool = False,
         panel_ms: PanelMs | None = None,
         progress: Progress | None = None,
+        deadline: float | None = None,
     ) -> None:
-        """Raises InputError for texts that hold nothing to calibrate on, or a work folder of another run."""
+        """deadline: of time.monotonic(), after which no trial of the refinement begins.
+
+        Raises InputError for texts that hold nothing to calibrate on, or a work folder of another run.
+        """
         if not texts.calibration:
             raise InputError("calibration: no text is left to calibrate on; give more or longer texts")
         self.source, self.texts, self.settings = source, texts, settings
+        self._shapes = canonical_shapes(source.spec)
+        self._deadline = math.inf if deadline is None else deadline
         self._panel_ms = panel_ms or (lambda way, num_outputs, num_inputs: 0.0)
         self._work = WorkFolder(work, self._identity(), resume)
         self._calibration = Calibration(source, make_batches(texts.calibration), self._work, settings.seed)
@@ -103,6 +125,24 @@ class Compression:
         """The plan of the settings' budget."""
         return self.frontier(table).plan(self.limit(table))
 
+    def check_budget(self) -> None:
+        """Raises InputError, before anything is computed, for a budget of bytes below the smallest possible."""
+        budget = self.settings.budget
+        if budget is None or budget.resource == "ms":
+            return
+        smallest = num_weights = 0
+        for name in self.names():
+            num_outputs, num_inputs = self._shapes[name]
+            ways = self.settings.allowed(name).ways(num_inputs)
+            cheapest = min(packed_panel_bytes(num_inputs, way.bits, way.group, way.kept) for way in ways)
+            smallest += num_panels(num_outputs) * cheapest
+            num_weights += num_outputs * num_inputs
+        if budget.limit(num_weights) < smallest:
+            raise InputError(
+                f"budget {budget}: below the smallest possible, {8 * smallest / num_weights:.3f}bpw or "
+                f"{smallest / 1e6:.2f}mb; raise it or allow sparser patterns"
+            )
+
     def limit(self, table: Measurements) -> float:
         """The budget in bytes or milliseconds; that of the most exact plan where none is set."""
         budget = self.settings.budget
@@ -118,7 +158,7 @@ class Compression:
         if [choice.name for choice in plan.choices] != self.names():
             raise InputError("plan: its linears are not those of the model; plan again")
         for choice in plan.choices:
-            num_outputs, num_inputs = self.source.matrix(choice.name).shape
+            num_outputs, num_inputs = self._shapes[choice.name]
             check_grid(num_inputs, choice.bits, choice.group)
             for kept in set(choice.kept):
                 check_pattern(num_inputs, kept, choice.bits)
@@ -138,17 +178,26 @@ class Compression:
             return plan, None
         search = Trials(self.source, make_batches(samples), self.solved)
         best = first = search.first(plan)
-        kept = 0
-        for number in range(trials):
+        kept, number = 0, 0
+        for number in self._trials_in_time(trials, f"trials-{_short(plan)}"):
             tried = propose(frontier, best.plan, budget, self.settings.seed, number)
             if tried.choices != best.plan.choices:
                 verdict = self._verdict(search, best, tried, f"trial-{_short(plan)}-{number}")
                 best, kept = verdict or best, kept + (verdict is not None)
             self._steps.step("refining", _TRIAL)
-        found = Refinement(trials, kept, first.kl, best.kl)
+        found = Refinement(number + 1, kept, first.kl, best.kl)
         if best is not first and self._better(best.plan, plan):
             return best.plan, found
         return plan, replace(found, kept=0, kl_after=first.kl)
+
+    def _trials_in_time(self, trials: int, piece: str) -> Iterator[int]:
+        """Numbers of trials until the deadline; where it fell once it falls again when the run is continued."""
+        fell = self._work.load_bytes(piece)
+        for number in range(trials if fell is None else int(fell)):
+            if fell is None and time.monotonic() > self._deadline:
+                self._work.save_bytes(piece, str(number).encode())
+                return
+            yield number
 
     def _verdict(self, search: Trials, best: Trial, tried: Plan, piece: str) -> Trial | None:
         """The trial of `tried` if it beats `best`."""
@@ -208,7 +257,7 @@ class Compression:
 
     @cached_property
     def judge(self) -> Comparison:
-        """The uncompressed model on the texts held out to judge by; those of the search where there are none."""
+        """The uncompressed model on the texts to judge by; those of the search where there are none."""
         samples = self.texts.check or self.texts.search or self.texts.calibration
         return Comparison(self.source, make_batches(samples))
 

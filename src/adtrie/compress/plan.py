@@ -216,7 +216,7 @@ class _LinearStates:
         return list(accumulate(_slopes(self.hull, self.costs, self.errors), min))
 
     def below(self, state: int) -> int:
-        """The state of the frontier before `state` that saves a tenth of its cost; the cheapest if none does."""
+        """The last state of the frontier that saves a tenth of the cost of `state`, else the cheapest."""
         return max((at for at in self.hull if self.costs[at] <= _STEP_DOWN * self.costs[state]), default=0)
 
     def state_of(self, choice: Choice) -> int:

@@ -1,8 +1,8 @@
 """Better plans of the same cost, found by the true divergence: costs of linears do not quite add up.
 
 Each trial takes a step down one linear's frontier and gives what that frees to another; it is kept if the
-divergence on the search texts falls (EvoPress, arXiv 2410.14649, with one offspring). Texts held out decide at
-the end whether the search found anything. Knows no file; codes are made and verdicts kept by whoever calls.
+divergence on the search texts falls (EvoPress, arXiv 2410.14649, with one offspring). Texts held out decide
+at the end whether the search found anything. Knows no file; whoever calls makes codes and keeps verdicts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A model some of whose linears are replaced: as a weight source, for evaluation before anything is written."""
+"""A model some of whose linears are replaced, as a weight source: evaluated before anything is written."""
 
 from __future__ import annotations
 

@@ -55,17 +55,21 @@ class Budget:
         return f"{self.amount:g}{self.unit}"
 
 
+_EVERYTHING, _DENSE = Allowed(), Allowed(patterns=(4,))
+_INT8 = Allowed(bits=(8,), patterns=(4,), groups=(64,))
+
+
 @dataclass(frozen=True)
 class Settings:
     """How to compress.
 
     budget: None for the most exact plan of what is allowed. linears, embedding: what may be chosen there; the
-    head counts as an embedding. refine_trials: of the search on the true divergence. max_tokens: of calibration.
+    head counts as an embedding. refine_trials: of the search on the true divergence. max_tokens: of texts.
     """
 
     budget: Budget | None = None
-    linears: Allowed = Allowed()
-    embedding: Allowed = Allowed(patterns=(4,))
+    linears: Allowed = _EVERYTHING
+    embedding: Allowed = _DENSE
     method: Method = "polish"
     overrides: tuple[Override, ...] = ()
     refine_trials: int = 0
@@ -81,9 +85,6 @@ class Settings:
     def allowed(self, name: str) -> Allowed:
         """For the linear `name`."""
         return self.embedding if name in ("embed", "head") else self.linears
-
-
-_DENSE, _INT8 = Allowed(patterns=(4,)), Allowed(bits=(8,), patterns=(4,), groups=(64,))
 
 
 def _uniform(kept: int, group: int, method: Method = "polish") -> Settings:
@@ -115,7 +116,7 @@ def preset(name: str, **changes: object) -> Settings:
 
 
 def parse_override(text: str) -> Override:
-    """`layers.*.down=int8*`: linears and options by shell pattern; a bare int4, int8, dense or 2:4 is one too.
+    """`layers.*.down=int8`: shell patterns of linears and of options; int4, int8, dense, 2:4 are short for.
 
     Raises InputError for text without both sides.
     """

@@ -119,8 +119,8 @@ def solve_linear(
     num_outputs, num_inputs = weights.shape
     if len(choice.kept) != num_panels(num_outputs):
         raise InputError(
-            f"plan: linear {choice.name!r:.80} has {num_panels(num_outputs)} panels, the plan {len(choice.kept)}; "
-            "it is for another model"
+            f"plan: linear {choice.name!r:.80} has {num_panels(num_outputs)} panels, the plan "
+            f"{len(choice.kept)}; it is for another model"
         )
     curvature, grid = sensitivity.curvature, Grid(choice.bits, choice.group)
     curvature.check_weights(weights)

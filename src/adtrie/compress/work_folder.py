@@ -46,7 +46,7 @@ class WorkFolder:
             _refuse_foreign(path)
         elif not resume:
             raise InputError(
-                f"{path}: holds an unfinished run; continue it with --resume, or delete the folder to start over"
+                f"{path}: holds an unfinished run; continue it with --resume, or delete the folder"
             )
         elif found.run != run:
             raise InputError(
