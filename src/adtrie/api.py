@@ -358,7 +358,7 @@ def load_model(
     threads: int | None = None,
     isa: str | None = None,
 ) -> Model:
-    """Model of an alias, a Hugging Face folder or a .gguf file, ready to answer.
+    """Model of an alias, a packed or Hugging Face folder or a .gguf file, ready to answer.
 
     `adapter`: a shipped one by name or a folder of peft's format, merged into the weights; its template
     becomes the model's. `weights` auto keeps the file's own type; `activations` float32 is the reference.

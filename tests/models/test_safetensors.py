@@ -107,7 +107,7 @@ FOUR = struct.pack("<f", 1.0)
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (with_header({"a": entry([1], [0, 4])}, FOUR + b"x"), "appended"),
+        (with_header({"a": entry([1], [0, 4])}, FOUR + b"x"), "appended to"),
         (with_header({"a": entry([1], [0, 4]), "b": entry([1], [0, 4])}, FOUR), "overlaps"),
         (with_header({"a": entry([2], [0, 8]), "b": entry([1], [4, 8])}, FOUR * 2), "overlaps"),
         (with_header({"a": entry([1], [4, 8])}, FOUR * 2), "hole"),

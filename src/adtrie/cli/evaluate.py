@@ -50,7 +50,7 @@ def command(
         str | None, typer.Argument(help="pricerunner, e2e, ...; none: --pairs and --catalogue.")
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Alias, Hugging Face folder or .gguf file.")
+        str, typer.Option("--model", "-m", help="Alias, packed or Hugging Face folder, or .gguf file.")
     ] = "smollm2-135m",
     adapter: AdapterOption = None,
     pairs: Annotated[

@@ -29,6 +29,7 @@ def command(
 ) -> None:
     """Print the shape, types, sizes and fingerprint of a model or a catalogue."""
     from adtrie.catalogue.snapshot import is_snapshot
+    from adtrie.cli.packed_tables import linear_table
 
     path = Path(source)
     findings = examine_catalogue(path, verify) if is_snapshot(path) else examine_model(source, verify)
@@ -36,7 +37,7 @@ def command(
         emit_json(findings)
         return
     for name, value in findings.items():
-        for line in _shown(name, value):
+        for line in linear_table(value) if isinstance(value, list) else _shown(name, value):
             emit(line)
 
 
@@ -60,6 +61,7 @@ def examine_catalogue(path: Path, verify: bool) -> dict[str, object]:
 
 def examine_model(source: str, verify: bool) -> dict[str, object]:
     """Facts of a checkpoint; with `verify` every tensor is read (FormatError names a damaged one)."""
+    from adtrie.cli.packed_tables import packed_facts
     from adtrie.models import open_checkpoint
 
     announce(source)
@@ -69,8 +71,9 @@ def examine_model(source: str, verify: bool) -> dict[str, object]:
             for tensor in tensors:
                 read = checkpoint.vector if len(tensor.shape) == 1 else checkpoint.matrix
                 read(tensor.name)
+        packed = {} if checkpoint.manifest is None else packed_facts(Path(source))
         return {
-            "kind": "model",
+            "kind": "packed model" if packed else "model",
             "source": source,
             "fingerprint": checkpoint.fingerprint,
             "tokenizer": checkpoint.tokenizer.fingerprint,
@@ -80,6 +83,7 @@ def examine_model(source: str, verify: bool) -> dict[str, object]:
             "types": dict(Counter(tensor.type for tensor in tensors)),
             "bytes": sum(tensor.num_bytes for tensor in tensors),
             "verified": verify,
+            **packed,
         }
 
 

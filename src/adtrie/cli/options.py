@@ -34,7 +34,7 @@ class WeightsChoice(StrEnum):
 
 ModelOption = Annotated[
     str,
-    typer.Option("--model", "-m", help="Alias (smollm2-135m), Hugging Face folder or .gguf file."),
+    typer.Option("--model", "-m", help="Alias (smollm2-135m), packed or Hugging Face folder, or .gguf file."),
 ]
 AdapterOption = Annotated[
     str | None, typer.Option("--adapter", "-a", help="A shipped adapter by its name, or the folder of one.")

@@ -14,14 +14,15 @@ import msgspec
 
 from adtrie.errors import FormatError, InputError
 from adtrie.format.codes import (
+    PANEL_ROWS,
     check_grid,
     check_pattern,
     num_panels,
     panel_bytes,
-    panel_sizes,
     pattern_name,
 )
-from adtrie.models.json_text import parse_json_object
+from adtrie.format.json_text import parse_json_object
+from adtrie.format.panels import PACKED_PATTERNS, stream_bytes
 
 Resource = Literal["bytes", "ms"]
 _T = TypeVar("_T")
@@ -76,23 +77,23 @@ class MeasuredLinear:
         _refuse_repeats(f"options of linear {self.name!r:.80}", [option.name for option in self.options])
 
     def panel_costs(self, option: Option, resource: Resource) -> list[float]:
-        """Bytes or milliseconds of each panel; a smaller last panel takes the time of a whole one."""
-        sizes = panel_sizes(self.num_outputs)
-        if resource == "ms":
-            return [option.panel_ms] * len(sizes)
-        shape = self.num_inputs, option.bits, option.group, option.kept
-        return [float(panel_bytes(rows, *shape)) for rows in sizes]
+        """Packed bytes or milliseconds of each panel; a smaller last panel costs as much as a whole one."""
+        num_bytes = packed_panel_bytes(self.num_inputs, option.bits, option.group, option.kept)
+        cost = option.panel_ms if resource == "ms" else float(num_bytes)
+        return [cost] * num_panels(self.num_outputs)
 
 
 @dataclass(frozen=True)
 class Measurements:
     """All linears of a model. currency: what the errors are, which must add up across linears.
 
-    Raises InputError for no linear or a name that occurs twice.
+    model: fingerprint of the weights that were measured. Raises InputError for no linear or a name that
+    occurs twice.
     """
 
     currency: str
     linears: tuple[MeasuredLinear, ...]
+    model: str = ""
 
     def __post_init__(self) -> None:
         if not self.linears:
@@ -103,6 +104,14 @@ class Measurements:
     def num_weights(self) -> int:
         """Weights of all linears, for budgets in bits per weight."""
         return sum(linear.num_outputs * linear.num_inputs for linear in self.linears)
+
+    def check_model(self, model: str, where: str = "measurements") -> None:
+        """Raises InputError, starting with `where`, unless these are of weights of fingerprint `model`."""
+        if self.model != model:
+            raise InputError(
+                f"{where}: measured on another model, {self.model[:12] or 'unknown'}; this one is "
+                f"{model[:12]}; measure this model, or give the one that was measured"
+            )
 
     def to_json(self) -> bytes:
         """The file."""
@@ -120,6 +129,13 @@ class Override:
 
     linear: str
     option: str
+
+
+def packed_panel_bytes(num_inputs: int, bits: int, group: int, kept: int) -> int:
+    """Bytes of a panel of 16 rows with its scales, as in the packed file where it has the pattern."""
+    if kept in PACKED_PATTERNS:
+        return stream_bytes(num_inputs, bits, kept) + 2 * PANEL_ROWS * (num_inputs // group)
+    return panel_bytes(PANEL_ROWS, num_inputs, bits, group, kept)
 
 
 def restrict(table: Measurements, overrides: Sequence[Override]) -> Measurements:

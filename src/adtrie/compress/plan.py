@@ -33,6 +33,8 @@ from adtrie.compress.measurements import (
 from adtrie.errors import InputError
 from adtrie.format.codes import num_panels
 
+_STEP_DOWN = 0.9  # of its cost a linear keeps at most when it is to free something
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -49,13 +51,14 @@ class Plan:
     """A choice for every linear, in the order of the table, and what it is predicted to take.
 
     num_bytes: of values, positions and scales. ms: of all panels, 0.0 where they were not measured. error: in
-    the currency of the table.
+    the currency of the table. model: fingerprint of the weights it is for.
     """
 
     choices: tuple[Choice, ...]
     num_bytes: int
     ms: float
     error: float
+    model: str = ""
 
     def to_json(self) -> bytes:
         """The file."""
@@ -78,7 +81,7 @@ class Frontier:
             raise InputError(
                 f"plan: expected a budget of {' or '.join(get_args(Resource))}, got {resource!r:.60}"
             )
-        self._resource = resource
+        self._resource, self._model = resource, table.model
         self._linears = [_LinearStates.of(each, resource) for each in restrict(table, overrides).linears]
         steps = [
             (-slope, index, step)
@@ -107,6 +110,24 @@ class Frontier:
         better = self._use_rest(chosen, budget)
         # No plan that costs less than the next state has less error, except by rounding.
         return self._as_plan(better, max(self._error(better), self._error(self._on_path(step + 1))))
+
+    def exchanged(self, plan: Plan, cheaper: Sequence[str], dearer: Sequence[str], budget: float) -> Plan:
+        """`plan` with the linears `cheaper` one step down their frontiers and `dearer` up by what that frees.
+
+        Costs at most `budget` if `plan` does. Raises InputError for a plan that is not of this frontier.
+        """
+        chosen = self._states_of(plan)
+        names = {each.linear.name: index for index, each in enumerate(self._linears)}
+        for name in cheaper:
+            chosen[names[name]] = self._linears[names[name]].below(chosen[names[name]])
+        for name in dearer:
+            chosen = self._furthest(chosen, names[name], budget)
+        return self._as_plan(chosen, self._error(chosen))
+
+    def _states_of(self, plan: Plan) -> list[int]:
+        if [choice.name for choice in plan.choices] != [each.linear.name for each in self._linears]:
+            raise InputError("plan: its linears are not those that were measured; plan again")
+        return [each.state_of(choice) for each, choice in zip(self._linears, plan.choices, strict=True)]
 
     def _on_path(self, num_steps: int) -> list[int]:
         """The state of each linear after some steps of the path."""
@@ -142,6 +163,7 @@ class Frontier:
             int(sum(linear.total(options, "bytes") for linear, options in pairs)),
             math.fsum(linear.total(options, "ms") for linear, options in pairs),
             error,
+            self._model,
         )
 
 
@@ -154,6 +176,7 @@ class _Family:
     options: list[Option]
     costs: list[float]  # of each state, one more than steps
     errors: list[float]
+    gains: list[int]  # survivors that each step adds to a block of four
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +214,21 @@ class _LinearStates:
     def slopes(self) -> list[float]:
         """Error saved per unit of cost by each step on the hull, never rising."""
         return list(accumulate(_slopes(self.hull, self.costs, self.errors), min))
+
+    def below(self, state: int) -> int:
+        """The last state of the frontier that saves a tenth of the cost of `state`, else the cheapest."""
+        return max((at for at in self.hull if self.costs[at] <= _STEP_DOWN * self.costs[state]), default=0)
+
+    def state_of(self, choice: Choice) -> int:
+        """The state that `choice` is. Raises InputError where it is none."""
+        for state, (family, steps) in enumerate(self.sources):
+            grid = family.first[0]
+            if (grid.bits, grid.group) == (choice.bits, choice.group):
+                # Patterns are compared only where the number of steps can be right.
+                options = self.options_at(state) if _kept_sum(family, steps) == sum(choice.kept) else []
+                if tuple(option.kept for option in options) == choice.kept:
+                    return state
+        raise InputError(f"plan: the choice of {choice.name!r:.80} is not on its frontier; plan again")
 
     def options_at(self, state: int) -> list[Option]:
         """The option of each panel."""
@@ -233,7 +271,13 @@ def _family(linear: MeasuredLinear, options: list[Option], resource: Resource) -
         [options[after] for _, _, _, after in steps],
         list(accumulate(paid, initial=start_cost)),
         [max(0.0, start_error - gain) for gain in accumulate(saved, initial=0.0)],
+        [options[after].kept - options[before].kept for _, _, before, after in steps],
     )
+
+
+def _kept_sum(family: _Family, steps: int) -> int:
+    """Survivors of a block of four summed over panels, after some steps."""
+    return sum(option.kept for option in family.first) + sum(family.gains[:steps])
 
 
 def _last_within(budget: float, count: int, cost: Callable[[int], float]) -> int:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.config import ModelSpec, QuantizedMatrix
+from adtrie.config import ModelSpec
 from adtrie.engine.rope import rope_frequencies
+from adtrie.format.tensors import Tensor, dense_values
 
 Floats = NDArray[Any]
 
@@ -20,9 +21,7 @@ Floats = NDArray[Any]
 class ReferenceForward:
     """Forward over a token tree. `tensor(name)` gives any tensor by its canonical name."""
 
-    def __init__(
-        self, spec: ModelSpec, tensor: Callable[[str], Floats | QuantizedMatrix], dtype: type = np.float64
-    ) -> None:
+    def __init__(self, spec: ModelSpec, tensor: Callable[[str], Tensor], dtype: type = np.float64) -> None:
         self.spec = spec
         self._tensor = tensor
         self._dtype = dtype
@@ -40,9 +39,7 @@ class ReferenceForward:
         return hidden @ self._weights("embed" if self.spec.tied_head else "head").T
 
     def _weights(self, name: str) -> Floats:
-        tensor = self._tensor(name)
-        values = tensor.dequantize() if isinstance(tensor, QuantizedMatrix) else tensor
-        return values.astype(self._dtype)
+        return dense_values(self._tensor(name)).astype(self._dtype)
 
     def _row(self, token: int, parent: int) -> Floats:
         row = len(self._parents)

@@ -7,7 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.config import ModelSpec, QuantizedMatrix
+from adtrie.config import ModelSpec
+from adtrie.format.tensors import Tensor
 
 
 class WeightSource(Protocol):
@@ -24,5 +25,5 @@ class WeightSource(Protocol):
     def vector(self, name: str) -> NDArray[np.float32]:
         """Norm or bias, float32[n]."""
 
-    def matrix(self, name: str) -> NDArray[np.float32] | QuantizedMatrix:
+    def matrix(self, name: str) -> Tensor:
         """Linear or embedding, [N outputs, K inputs]."""

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from adtrie.config import QuantizedMatrix
 from adtrie.errors import FormatError, InputError
+from adtrie.format.panels import PackedLinear, unpack
+from adtrie.format.tensors import Tensor
 
 WeightFormat = Literal["auto", "float32", "int8", "int4"]
 ACTIVATION_BLOCK = 32  # inputs per int8 activation scale; weight groups are multiples of it
@@ -21,15 +23,15 @@ def check_weight_format(name: str) -> None:
         raise InputError(f"weights: expected one of {', '.join(get_args(WeightFormat))}, got {name!r:.60}")
 
 
-def stored_form(
-    name: str, matrix: NDArray[np.float32] | QuantizedMatrix, weights: WeightFormat
-) -> NDArray[np.float32] | QuantizedMatrix:
+def stored_form(name: str, matrix: Tensor, weights: WeightFormat) -> NDArray[np.float32] | QuantizedMatrix:
     """`matrix` in the form the engine holds it.
 
     auto: as in the file, floats as int8; int8, int4: that form (the embedding and the head never below int8),
     files already there or below stay as they are; float32: dequantized. A width that no group divides stays
     float32. Raises FormatError naming `name` if values are not finite.
     """
+    if isinstance(matrix, PackedLinear):
+        matrix = unpack(matrix).values
     if isinstance(matrix, QuantizedMatrix):
         _check_finite(name, matrix.scales, matrix.mins)
         bits = 8 if name in ("embed", "head") else {"int4": 4, "float32": 0}.get(weights, 8)

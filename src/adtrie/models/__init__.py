@@ -2,6 +2,7 @@
 
 from adtrie.models.adapter import AdaptedCheckpoint, adapted_checkpoint, open_tuned, shipped_adapters
 from adtrie.models.checkpoint import Checkpoint, open_checkpoint
+from adtrie.models.packing import packed_writer
 from adtrie.models.tokenizer import MAX_TEXT_CHARS, Tokenizer
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "adapted_checkpoint",
     "open_checkpoint",
     "open_tuned",
+    "packed_writer",
     "shipped_adapters",
 ]

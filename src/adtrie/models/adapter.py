@@ -17,8 +17,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.config import ModelSpec, QuantizedMatrix
+from adtrie.config import ModelSpec
 from adtrie.errors import FormatError, ModelError
+from adtrie.format.tensors import Tensor, dense_values
 from adtrie.models.adapter_files import CONFIG_FILE, Adapter, read_card
 from adtrie.models.alias import ALIASES
 from adtrie.models.checkpoint import Checkpoint, StoredTensor, open_checkpoint
@@ -66,13 +67,13 @@ class AdaptedCheckpoint:
         """Norm or bias `name`, float32[n]."""
         return self.base.vector(name)
 
-    def matrix(self, name: str) -> NDArray[np.float32] | QuantizedMatrix:
+    def matrix(self, name: str) -> Tensor:
         """Linear or embedding `name`, [N, K]; float32 where the adapter changes it."""
         weight = self.base.matrix(name)
         if name not in self._pairs:
             return weight
         a, b = (self.adapter.read(tensor) for tensor in self._pairs[name])
-        values = weight.dequantize() if isinstance(weight, QuantizedMatrix) else weight
+        values = dense_values(weight)
         heads = self._plan[name].heads
         b = b[rotate_half_order(len(b), heads)] if heads else b
         with np.errstate(over="ignore", invalid="ignore"):
@@ -100,6 +101,11 @@ def adapted_checkpoint(base: Checkpoint, adapter: str | Path) -> AdaptedCheckpoi
 
     Raises ModelError (not found, unsupported, made for another model) or FormatError (damaged).
     """
+    if base.manifest is not None:
+        raise ModelError(
+            f"{base.name}: is a packed checkpoint, which takes no adapter; merge it before: compress the "
+            f"original model with --adapter {adapter}"
+        )
     opened = Adapter(adapter_folder(adapter))
     try:
         return AdaptedCheckpoint(base, opened)
@@ -118,6 +124,8 @@ def open_tuned(
     base = open_checkpoint(model)
     try:
         if adapter is None:
+            if base.manifest is not None:
+                return base, base.manifest.template
             is_folder = str(model) not in ALIASES and os.path.isdir(model)
             return base, read_card(Path(model)).template if is_folder else None
         adapted = adapted_checkpoint(base, adapter)

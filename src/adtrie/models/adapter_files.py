@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from adtrie.config import ModelSpec
 from adtrie.errors import FormatError, ModelError
-from adtrie.models.binary_file import BinaryFile
+from adtrie.format.binary_file import BinaryFile
+from adtrie.format.json_text import parse_json_object
 from adtrie.models.fields import Fields
-from adtrie.models.json_text import parse_json_object
 from adtrie.models.safetensors_file import SafetensorsFile
 from adtrie.models.tensor_plan import HUGGING_FACE, tensor_plan
 

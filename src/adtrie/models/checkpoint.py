@@ -18,14 +18,17 @@ from numpy.typing import NDArray
 
 from adtrie.config import ModelSpec, QuantizedMatrix
 from adtrie.errors import FormatError, InputError, ModelError, TokenizerError
+from adtrie.format.manifest import Manifest
+from adtrie.format.reader import is_packed
+from adtrie.format.tensors import Tensor
 from adtrie.models import tensor_plan
 from adtrie.models.alias import ALIASES, resolve_alias
 from adtrie.models.families import spec_from_config
-from adtrie.models.ggml_blocks import BlockType
 from adtrie.models.gguf import GgufFile
 from adtrie.models.gguf_families import rope_scaling_from_factors, spec_from_gguf
 from adtrie.models.gguf_tokenizer import tokenizer_definition
 from adtrie.models.huggingface import ModelFolder
+from adtrie.models.packed import PackedSource
 from adtrie.models.tensor_plan import Naming, PlannedTensor
 from adtrie.models.tokenizer import Tokenizer
 
@@ -39,10 +42,10 @@ class TensorSource(Protocol):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Row-major shape by source name."""
 
-    def types(self) -> dict[str, BlockType]:
-        """How each tensor is stored, by source name."""
+    def stored(self) -> dict[str, tuple[str, int]]:
+        """Type as in F32 or Q4_1, and bytes, by source name."""
 
-    def read(self, name: str) -> NDArray[np.float32] | QuantizedMatrix:
+    def read(self, name: str) -> Tensor:
         """One tensor."""
 
     def fingerprint(self) -> str:
@@ -54,7 +57,7 @@ class TensorSource(Protocol):
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor as the file holds it: canonical name, row-major shape, type as in F32 or Q4_1, bytes."""
+    """A tensor as the file holds it: canonical name, shape, type as in F32, Q4_1 or INT4-g64-2:4, bytes."""
 
     name: str
     shape: tuple[int, ...]
@@ -68,7 +71,10 @@ class StoredTensor:
 
 
 class Checkpoint:
-    """An open checkpoint, usable in a with statement; `fingerprint` (sha256) identifies the weight files."""
+    """An open checkpoint, usable in a with statement; `fingerprint` (sha256) identifies the weight files.
+
+    `manifest` is that of a packed checkpoint, else None.
+    """
 
     def __init__(
         self,
@@ -77,11 +83,13 @@ class Checkpoint:
         name: str,
         source: TensorSource,
         plan: Mapping[str, PlannedTensor],
+        manifest: Manifest | None = None,
     ) -> None:
         self.spec = spec
         self.tokenizer = tokenizer
         self.name = name
         self.fingerprint = source.fingerprint()
+        self.manifest = manifest
         self._source = source
         self._plan = dict(plan)
 
@@ -91,26 +99,23 @@ class Checkpoint:
 
     def tensors(self) -> list[StoredTensor]:
         """What the file holds of every tensor the model uses; nothing is read."""
-        types = self._source.types()
-        stored = []
-        for name, planned in self._plan.items():
-            kind = types[planned.source]
-            num_bytes = math.prod(planned.shape) // kind.elements * kind.num_bytes
-            stored.append(StoredTensor(name, planned.shape, kind.name, num_bytes))
-        return stored
+        stored = self._source.stored()
+        return [
+            StoredTensor(name, planned.shape, *stored[planned.source]) for name, planned in self._plan.items()
+        ]
 
     def vector(self, name: str) -> NDArray[np.float32]:
         """Norm or bias `name`, float32[n]."""
         tensor = self._read(name, 1)
-        if isinstance(tensor, QuantizedMatrix):  # pragma: no cover - readers quantize matrices only
+        if not isinstance(tensor, np.ndarray):  # pragma: no cover - readers quantize matrices only
             raise FormatError(f"{self.name}: tensor {name!r} is quantized, expected a float vector")
         return tensor
 
-    def matrix(self, name: str) -> NDArray[np.float32] | QuantizedMatrix:
+    def matrix(self, name: str) -> Tensor:
         """Linear or embedding `name`, [N outputs, K inputs]; q and k rows in rotate-half order."""
         return self._read(name, 2)
 
-    def _read(self, name: str, num_dims: int) -> NDArray[np.float32] | QuantizedMatrix:
+    def _read(self, name: str, num_dims: int) -> Tensor:
         planned = self._plan.get(name)
         if planned is None or len(planned.shape) != num_dims:
             raise InputError(f"{self.name}: no {num_dims}-dimensional tensor is called {name!r}")
@@ -130,7 +135,7 @@ class Checkpoint:
 
 
 def open_checkpoint(source: str | Path) -> Checkpoint:
-    """The checkpoint behind an alias, a Hugging Face folder or a .gguf file; a known alias wins over a path.
+    """The checkpoint behind an alias, a packed or Hugging Face folder or a .gguf file; an alias wins.
 
     Raises ModelError (not found, unsupported), FormatError (damaged) or TokenizerError.
     """
@@ -141,7 +146,7 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     if isinstance(source, str) and source in ALIASES:
         return _open_gguf(resolve_alias(source), name)
     if os.path.isdir(path):  # unlike Path.is_dir, never raises for odd names
-        return _open_folder(path, name)
+        return _open_packed(path, name) if is_packed(path) else _open_folder(path, name)
     if path.suffix.lower() in _FOREIGN_SUFFIXES:
         raise ModelError(
             f"{path}: expected a .gguf file or a Hugging Face folder with config.json and model.safetensors, "
@@ -162,6 +167,17 @@ def _open_folder(path: Path, name: str) -> Checkpoint:
         return Checkpoint(spec, tokenizer, name, folder, plan)
     except BaseException:
         folder.close()
+        raise
+
+
+def _open_packed(path: Path, name: str) -> Checkpoint:
+    source = PackedSource(path)
+    try:
+        spec = source.manifest.spec
+        tokenizer = _fitting(source.tokenizer(), spec, str(path))
+        return Checkpoint(spec, tokenizer, name, source, source.plan, source.manifest)
+    except BaseException:
+        source.close()
         raise
 
 

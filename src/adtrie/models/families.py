@@ -6,6 +6,7 @@ Knows no tensors and allocates nothing: a config with 10^9 layers ends here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from adtrie.config import ModelSpec, RopeScaling
@@ -68,6 +69,32 @@ def unsupported_family(name: object, where: str) -> ModelError:
     )
 
 
+def limited_spec(spec: ModelSpec, where: str) -> ModelSpec:
+    """`spec` itself; FormatError for one that no supported model has, wherever it was read from."""
+    within = {
+        "num_layers": MAX_LAYERS,
+        "hidden_size": MAX_HIDDEN,
+        "intermediate_size": MAX_INTERMEDIATE,
+        "num_heads": MAX_HEADS,
+        "num_kv_heads": spec.num_heads,
+        "head_size": MAX_HEAD_SIZE,
+        "vocab_size": MAX_VOCAB,
+        "max_positions": MAX_POSITIONS,
+    }
+    values = asdict(spec)
+    fields = Fields(values, where)
+    for key, most in within.items():
+        fields.integer(key, 1, most)
+    fields.number("rope_base", 1.0, 1e12)
+    fields.number("rms_epsilon", 1e-12, 0.1)
+    scaling = fields.section("rope_scaling")
+    if scaling is not None:
+        _scaling_numbers(scaling, "original_max_positions")
+    if spec.family not in FAMILIES.values():
+        raise unsupported_family(spec.family, where)
+    return checked_spec(spec, where)
+
+
 def checked_spec(spec: ModelSpec, where: str) -> ModelSpec:
     """`spec` itself; FormatError when its numbers contradict each other."""
     if spec.num_heads % spec.num_kv_heads:
@@ -125,11 +152,15 @@ def _rope_scaling(fields: Fields) -> RopeScaling | None:
         raise ModelError(
             f"{fields.where}: rope type {kind!r:.40} is not supported; supported: default, llama3"
         )
+    return _scaling_numbers(fields, "original_max_position_embeddings")
+
+
+def _scaling_numbers(fields: Fields, positions: str) -> RopeScaling:
     scaling = RopeScaling(
         factor=fields.number("factor", 1.0, 1e4),
         low_freq_factor=fields.number("low_freq_factor", 1e-3, 1e4),
         high_freq_factor=fields.number("high_freq_factor", 1e-3, 1e4),
-        original_max_positions=fields.integer("original_max_position_embeddings", 1, MAX_POSITIONS),
+        original_max_positions=fields.integer(positions, 1, MAX_POSITIONS),
     )
     if scaling.high_freq_factor <= scaling.low_freq_factor:
         raise FormatError(f"{fields.where}: high_freq_factor must exceed low_freq_factor")

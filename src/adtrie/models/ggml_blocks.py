@@ -6,6 +6,7 @@ multi-byte fields are little-endian. `m`, `d` below are the float16 fields of a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,6 +27,10 @@ class BlockType:
     elements: int
     num_bytes: int
     decode: Callable[[Bytes], Floats]  # uint8[B, num_bytes] -> float32[B, elements]
+
+    def size_of(self, shape: tuple[int, ...]) -> int:
+        """Bytes of a tensor of `shape`, which is a whole number of blocks."""
+        return math.prod(shape) // self.elements * self.num_bytes
 
 
 def _half(blocks: Bytes, start: int) -> Floats:

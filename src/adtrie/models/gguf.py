@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from adtrie.config import QuantizedMatrix
 from adtrie.errors import FormatError
-from adtrie.models.binary_file import BinaryFile
+from adtrie.format.binary_file import BinaryFile
 from adtrie.models.ggml_blocks import BLOCK_TYPES, BlockType, decode_blocks, quantized_matrix
 
 MAX_HEADER_BYTES = 100 << 20
@@ -257,9 +257,12 @@ class GgufFile:
         """Row-major shape by tensor name."""
         return {name: info.shape for name, info in self.tensors.items()}
 
-    def types(self) -> dict[str, BlockType]:
-        """How each tensor is stored."""
-        return {name: info.block_type for name, info in self.tensors.items()}
+    def stored(self) -> dict[str, tuple[str, int]]:
+        """Type and bytes of each tensor."""
+        return {
+            name: (info.block_type.name, info.block_type.size_of(info.shape))
+            for name, info in self.tensors.items()
+        }
 
     def read(self, name: str) -> NDArray[np.float32] | QuantizedMatrix:
         """Tensor `name`: QuantizedMatrix for 2-d Q4_0, Q4_1, Q8_0, else float32 of the tensor's shape.

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adtrie.errors import FormatError, ModelError, TokenizerError
-from adtrie.models.binary_file import BinaryFile
-from adtrie.models.ggml_blocks import BlockType
-from adtrie.models.json_text import parse_json_object
+from adtrie.format.binary_file import BinaryFile
+from adtrie.format.json_text import parse_json_object
 from adtrie.models.safetensors_file import SafetensorsFile
 from adtrie.models.tokenizer import Tokenizer
 
@@ -124,9 +123,9 @@ class ModelFolder:
         """Row-major shape by tensor name, all files together."""
         return {name: shape for shard in self._shards.values() for name, shape in shard.shapes().items()}
 
-    def types(self) -> dict[str, BlockType]:
-        """How each tensor is stored, all files together."""
-        return {name: kind for shard in self._shards.values() for name, kind in shard.types().items()}
+    def stored(self) -> dict[str, tuple[str, int]]:
+        """Type and bytes of each tensor, all files together."""
+        return {name: kind for shard in self._shards.values() for name, kind in shard.stored().items()}
 
     def read(self, name: str) -> NDArray[np.float32]:
         """Tensor `name` as float32."""

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from adtrie.config import ModelSpec, QuantizedMatrix
 from adtrie.errors import FormatError
+from adtrie.format.panels import PackedLinear
+from adtrie.format.tensors import Tensor
 
 
 @dataclass(frozen=True)
@@ -143,11 +145,9 @@ def rotate_half_order(num_rows: int, heads: int) -> NDArray[np.int64]:
     return np.arange(num_rows).reshape(heads, -1, 2).swapaxes(1, 2).reshape(-1)
 
 
-def reordered(
-    tensor: NDArray[np.float32] | QuantizedMatrix, heads: int
-) -> NDArray[np.float32] | QuantizedMatrix:
+def reordered(tensor: Tensor, heads: int) -> Tensor:
     """`tensor` with its rows in rotate-half order; codes, scales and minima move together."""
-    if not heads:
+    if not heads or isinstance(tensor, PackedLinear):  # packed ones are in that order already
         return tensor
     order = rotate_half_order(tensor.shape[0], heads)
     if not isinstance(tensor, QuantizedMatrix):

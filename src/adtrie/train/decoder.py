@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adtrie.config import ModelSpec, QuantizedMatrix
+from adtrie.config import ModelSpec
 from adtrie.engine.rope import rope_frequencies
 from adtrie.engine.source import WeightSource
+from adtrie.format.tensors import dense_values
 
 GROUPS = (("q", "k", "v"), ("o",), ("gate", "up"), ("down",))  # linears that read the same input run as one
 
@@ -207,8 +208,7 @@ class Decoder:
         self.merge()
 
     def _matrix(self, name: str) -> Tensor:
-        tensor = self._source.matrix(name)
-        values = tensor.dequantize() if isinstance(tensor, QuantizedMatrix) else tensor
+        values = dense_values(self._source.matrix(name))
         return torch.from_numpy(np.array(values, dtype=np.float32)).to(self.device)
 
     def _vector(self, name: str) -> Tensor:

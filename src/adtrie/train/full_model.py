@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from adtrie.config import ModelSpec, QuantizedMatrix
+from adtrie.config import ModelSpec
 from adtrie.errors import InputError, ModelError
+from adtrie.format.tensors import dense_values
 from adtrie.models import Checkpoint, Tokenizer
 from adtrie.models.tensor_plan import HUGGING_FACE, tensor_plan
 from adtrie.train.save import replace_file
@@ -41,7 +42,7 @@ def write_model(folder: Path, base: Checkpoint, trained: Mapping[str, NDArray[np
         values = trained.get(f"{name}.W")
         if values is None:
             tensor = base.vector(name) if len(planned.shape) == 1 else base.matrix(name)
-            values = tensor.dequantize() if isinstance(tensor, QuantizedMatrix) else tensor
+            values = dense_values(tensor)
         if not bool((np.abs(values) <= np.finfo(np.float16).max).all()):
             raise ModelError(f"{folder}: {name} holds values beyond float16; start again with a lower --lr")
         tensors[planned.source] = np.ascontiguousarray(values, dtype=np.float16)

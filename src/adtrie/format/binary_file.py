@@ -1,20 +1,25 @@
 """Bounded reads from one regular file, by offset. Knows no format.
 
-Bytes are read (pread), never mapped: a file truncated by somebody else while it is open then gives a
-FormatError instead of killing the process with SIGBUS.
+Bytes are read (pread), not mapped, except where `map` is called: a file truncated by somebody else while it
+is open then gives a FormatError instead of killing the process with SIGBUS.
 """
 
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import stat
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from adtrie.errors import FormatError, ModelError
 
 _SAMPLES = 64
 _SAMPLE_BYTES = 4096
+_CHUNK_BYTES = 1 << 20
 
 
 class BinaryFile:
@@ -58,6 +63,23 @@ class BinaryFile:
         if not part:
             raise FormatError(f"{self.path}: {what} vanished, the file was truncated while in use")
         return part
+
+    def map(self) -> NDArray[np.uint8]:
+        """The whole file, uint8[size], read-only, from the page cache; stays valid after `close`.
+
+        For files that are replaced as a whole and never changed in place.
+        """
+        try:
+            return np.frombuffer(mmap.mmap(self._fd, self.size, prot=mmap.PROT_READ), np.uint8)
+        except (OSError, ValueError) as error:
+            raise FormatError(f"{self.path}: cannot be mapped ({error})") from None
+
+    def sha256(self) -> str:
+        """sha256 hex of all bytes."""
+        digest = hashlib.sha256()
+        for start in range(0, self.size, _CHUNK_BYTES):
+            digest.update(self.read(start, min(_CHUNK_BYTES, self.size - start), "content"))
+        return digest.hexdigest()
 
     def fingerprint(self, header_bytes: int) -> str:
         """sha256 hex over the size, the first `header_bytes` bytes and 64 slices of 4 KiB of the rest.
