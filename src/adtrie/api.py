@@ -21,6 +21,7 @@ from adtrie.config import ModelSpec
 from adtrie.creative import Creative, Drafts, Writer
 from adtrie.engine import Engine, Session
 from adtrie.engine.engine import Activations
+from adtrie.engine.pooling import mean_hidden_states
 from adtrie.engine.weights import WeightFormat
 from adtrie.errors import InputError
 from adtrie.models import AdaptedCheckpoint, Checkpoint, Tokenizer, open_tuned
@@ -259,6 +260,16 @@ class Model:
             return session
 
         return score_entries(restart, catalogue.trie, tokens[-1:], progress=advance)
+
+    def embed(
+        self, texts: Sequence[str], advance: Callable[[int, int], None] | None = None
+    ) -> NDArray[np.float32]:
+        """A vector of unit length for each text, float32[N, H]: its mean final hidden state, zeros if empty.
+
+        What `balanced_codes` clusters. `advance(done, N)` is called on the way.
+        """
+        tokens, offsets = self.tokenizer.encode_batch(texts)
+        return mean_hidden_states(self.engine, tokens, offsets, advance)
 
     def create(
         self,
