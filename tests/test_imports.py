@@ -29,10 +29,11 @@ ALLOWED: dict[str, set[str] | None] = {
     "evaluate": ANYTHING,
     "creative": CORE | {"models", "prompt", "search"},
     "api": ANYTHING,
+    "explain": ANYTHING,
     "demo": ANYTHING,
     "cli": ANYTHING,
 }
-HIGHEST = {"api", "cli", "demo"}  # nothing below may import these
+HIGHEST = {"api", "cli", "demo", "explain"}  # nothing below may import these
 FORBIDDEN = {"torch", "transformers", "peft"}
 
 

@@ -29,7 +29,7 @@ from adtrie.prompt import CREATE_TEMPLATE, DEFAULT_TEMPLATE, PromptTemplate, nor
 from adtrie.search.enumerate import score_entries
 from adtrie.search.exact import exact
 from adtrie.search.sampling import Sampling
-from adtrie.search.scorer import MAX_K, MAX_WIDTH, SearchResult, check_count
+from adtrie.search.scorer import MAX_K, MAX_WIDTH, Scorer, SearchResult, check_count
 from adtrie.search.stepwise import stepwise
 from adtrie.search.text_rules import TextRules
 from adtrie.search.verify import verify
@@ -220,8 +220,12 @@ class Model:
         template: PromptTemplate | None = None,
         prior: Prior | None = None,
         selection: Selection | None = None,
+        observe: Callable[[Scorer], Scorer] | None = None,
     ) -> Hits:
-        """`target` with its options checked before; `selection` is one of the catalogue's `select`."""
+        """`target` with its options checked before; `selection` is one of the catalogue's `select`.
+
+        `observe` is given the engine's scorer and returns the one to search with: `search.recording`.
+        """
         text = normalise_query(query)
         template = template or self.template
         catalogue.check_tokenizer(self.tokenizer.fingerprint)
@@ -231,7 +235,8 @@ class Model:
             session = self._session(template, options)
             started = time.perf_counter()
             prompt = template.query_tokens(text, self.tokenizer)
-            result = self._search(session, catalogue.trie, prompt, options, prior, selection)
+            scorer = session if observe is None else observe(session)
+            result = self._search(scorer, catalogue.trie, prompt, options, prior, selection)
             hits = _hits(catalogue, result, selection)
             ms = (time.perf_counter() - started) * 1e3
         return Hits(query, hits, float(result.gap), result.forwards, result.rows, ms)
@@ -327,7 +332,7 @@ class Model:
 
     def _search(
         self,
-        session: Session,
+        scorer: Scorer,
         trie: Trie,
         prompt: NDArray[np.int32],
         options: TargetOptions,
@@ -342,13 +347,13 @@ class Model:
                 return SearchResult(np.zeros(0, np.int64), np.zeros(0), 0.0, 0, 0)
             trie, k = selection.trie, min(k, len(selection))
         if options.mode == "stepwise":
-            return stepwise(session, trie, prompt, k, width, prior=prior)
+            return stepwise(scorer, trie, prompt, k, width, prior=prior)
         cost = self.engine.latency()
         if options.mode == "verify":
-            return verify(session, trie, prompt, k, width, cost, max_rows, prior=prior)
+            return verify(scorer, trie, prompt, k, width, cost, max_rows, prior=prior)
         if selection is not None:
             seeds = whole_set(trie, selection.entries, prompt.size, k, cost, max_rows)
-        return exact(session, trie, prompt, k, cost, max_rows, seeds, prior=prior)
+        return exact(scorer, trie, prompt, k, cost, max_rows, seeds, prior=prior)
 
 
 def load_model(

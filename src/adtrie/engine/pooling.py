@@ -44,4 +44,5 @@ def mean_hidden_states(
         if progress is not None:
             progress(first, len(lengths))
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, norms, out=vectors, where=norms > 0)
+    np.divide(vectors, norms, out=vectors, where=norms > 0)
+    return vectors

@@ -6,9 +6,8 @@ A `Recorder` stands between a search and its scorer, so that recording costs a s
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ Nodes = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Forward:
-    """One forward: its rows, the children asked for (CSR) and their scores; when it began and its milliseconds.
+    """One forward: its rows, children asked for (CSR) and their scores; when it began, its milliseconds.
 
     `started_ms` counts from the start of the first forward.
     """
@@ -63,7 +62,9 @@ class Recorder:
         ended = time.perf_counter()
         self._began = self._began or started
         since, ms = 1e3 * (started - self._began), 1e3 * (ended - started)
-        self.forwards.append(Forward(tokens.copy(), parents.copy(), child_ptr.copy(), scores.copy(), since, ms))
+        self.forwards.append(
+            Forward(tokens.copy(), parents.copy(), child_ptr.copy(), scores.copy(), since, ms)
+        )
         return scores
 
 
@@ -95,15 +96,16 @@ class Explored:
         growing = _Growing(trie)
         for number, forward in enumerate(recorder.forwards):
             growing.add(number, forward)
-        return cls(*growing.columns(), renormalised=recorder.renormalised)
+        return cls(**growing.columns, renormalised=recorder.renormalised)
 
     def children(self, node: int) -> Nodes:
         """The children of a node, none if it was not fed."""
         return np.arange(self.first[node], self.first[node] + self.count[node])
 
     def finished(self) -> NDArray[np.bool_]:
-        """Which nodes are whole entries with known scores: leaves; renormalised also any entry alone."""
-        return np.asarray(self.leaf | (self.hi - self.lo == 1) if self.renormalised else self.leaf)
+        """Which nodes are whole entries: leaves; renormalised also an entry alone whose rest was not fed."""
+        alone = (self.hi - self.lo == 1) & (self.count == 0)
+        return np.asarray(self.leaf | alone if self.renormalised else self.leaf)
 
     def path(self, entry: int) -> list[int]:
         """The explored nodes above an entry, the root first."""
@@ -119,91 +121,69 @@ class Explored:
 
 
 class _Growing:
-    """Columns while forwards are added, in the order of `Explored`."""
+    """The columns of `Explored` while forwards are added."""
 
     def __init__(self, trie: Trie) -> None:
-        self.trie, self.num_nodes = trie, 1
-        self.parts: list[Sequence[NDArray[np.generic]]] = [
-            (
-                np.zeros(1, np.int64),
-                np.full(1, trie.num_entries, np.int64),
-                np.zeros(1, np.int32),
-                np.full(1, -1, np.int32),
-                np.full(1, -1, np.int64),
-                np.zeros(1, np.bool_),
-                np.zeros(1),
-                np.full(1, -1, np.int64),
-            )
-        ]
+        self.trie = trie
         self.node_of_row = np.zeros(0, np.int64)
-        self.events: list[tuple[Nodes, int, Nodes, NDArray[np.int64]]] = []  # nodes fed, when, their children
+        self.columns: dict[str, NDArray[Any]] = {
+            "lo": np.zeros(1, np.int64),
+            "hi": np.full(1, trie.num_entries, np.int64),
+            "depth": np.zeros(1, np.int32),
+            "token": np.full(1, -1, np.int32),
+            "parent": np.full(1, -1, np.int64),
+            "leaf": np.zeros(1, np.bool_),
+            "score": np.zeros(1),
+            "known": np.full(1, -1, np.int64),
+            "fed": np.full(1, -1, np.int64),
+            "first": np.zeros(1, np.int64),
+            "count": np.zeros(1, np.int64),
+        }
 
     def add(self, number: int, forward: Forward) -> None:
         """The children of the forward's rows, one wave of rows after the other: parents may be in it too."""
         counts, before = np.diff(forward.child_ptr), self.node_of_row.size
-        rows = np.full(counts.size, -1, np.int64)
+        self.node_of_row = np.concatenate((self.node_of_row, np.full(counts.size, -1)))
         if before == 0:  # the prompt: its last row is the root, the first with children
             root = int(np.flatnonzero(counts)[0])
-            rows[: root + 1] = ROOT
-            wave = np.array([root])
-        else:
-            wave = np.flatnonzero(forward.parents < before)
-        self.node_of_row = np.concatenate((self.node_of_row, rows))
-        while wave.size:
-            fed = self._nodes_of(forward, wave, before)
+            self.node_of_row[: root + 1] = ROOT
+            self._list(number, forward, np.array([root]), np.array([ROOT]))
+        while (wave := np.flatnonzero(self.node_of_row[before:] < 0)).size:
+            above = self.node_of_row[forward.parents[wave]]
+            wave, above = wave[above >= 0], above[above >= 0]
+            fed = self._children_with(above, forward.tokens[wave])
             self.node_of_row[before + wave] = fed
             self._list(number, forward, wave, fed)
-            later = np.flatnonzero(self.node_of_row[before:] < 0)
-            wave = later[self.node_of_row[forward.parents[later]] >= 0]
 
-    def _nodes_of(self, forward: Forward, wave: NDArray[np.int64], before: int) -> Nodes:
-        """The nodes that rows stand for: the child of each row's parent with the row's token."""
-        if before == 0 and self.num_nodes == 1:
-            return np.zeros(1, np.int64)
-        above = self.node_of_row[forward.parents[wave]]
-        first, count = self._first_count()
-        token = self._column(3)
-        found = [
-            int(first[node] + np.searchsorted(token[first[node] : first[node] + count[node]], wanted))
-            for node, wanted in zip(above.tolist(), forward.tokens[wave].tolist(), strict=True)
+    def _children_with(self, above: Nodes, tokens: NDArray[np.int32]) -> Nodes:
+        """The child of each listed node that has the token."""
+        first, count, token = (self.columns[name] for name in ("first", "count", "token"))
+        places = [
+            np.searchsorted(token[start : start + size], wanted)
+            for start, size, wanted in zip(first[above], count[above], tokens, strict=True)
         ]
-        return np.array(found, np.int64)
+        found: Nodes = first[above] + np.array(places, np.int64)
+        return found
 
-    def _list(self, number: int, forward: Forward, wave: NDArray[np.int64], fed: Nodes) -> None:
-        lo, hi, depth, score = (self._column(i)[fed] for i in (0, 1, 2, 6))
-        below = self.trie.children(lo, hi, depth)
-        count = np.diff(below.ptr)
-        asked = forward.child_ptr[wave]
-        index = asked.repeat(count) + np.arange(int(count.sum())) - below.ptr[:-1].repeat(count)
-        own = np.minimum(forward.scores[index].astype(np.float64), 0.0)
-        self.events.append((fed, number, self.num_nodes + below.ptr[:-1], count))
-        self.parts.append(
-            (
-                below.lo,
-                below.hi,
-                (depth + 1).repeat(count).astype(np.int32),
-                below.tokens,
-                fed.repeat(count),
-                below.is_leaf,
-                score.repeat(count) + own,
-                np.full(own.size, number, np.int64),
-            )
-        )
-        self.num_nodes += own.size
-
-    def _column(self, index: int) -> NDArray[np.generic]:
-        self.parts = [tuple(np.concatenate(column) for column in zip(*self.parts, strict=True))]
-        return self.parts[0][index]
-
-    def _first_count(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        first, count = np.zeros(self.num_nodes, np.int64), np.zeros(self.num_nodes, np.int64)
-        for nodes, _, start, size in self.events:
-            first[nodes], count[nodes] = start, size
-        return first, count
-
-    def columns(self) -> list[NDArray[np.generic]]:
-        """All columns of `Explored`."""
-        fed = np.full(self.num_nodes, -1, np.int64)
-        for nodes, number, _, _ in self.events:
-            fed[nodes] = number
-        return [*(self._column(i) for i in range(8)), fed, *self._first_count()]
+    def _list(self, number: int, forward: Forward, rows: NDArray[np.int64], fed: Nodes) -> None:
+        """Adds the children of the nodes `fed`, which are these rows of the forward."""
+        old = self.columns
+        below = self.trie.children(old["lo"][fed], old["hi"][fed], old["depth"][fed])
+        count, start = np.diff(below.ptr), old["lo"].size
+        asked = np.arange(below.tokens.size) + (forward.child_ptr[rows] - below.ptr[:-1]).repeat(count)
+        scores = np.minimum(forward.scores[asked], 0.0, dtype=np.float64)
+        old["fed"][fed], old["first"][fed], old["count"][fed] = number, start + below.ptr[:-1], count
+        new: dict[str, Any] = {
+            "lo": below.lo,
+            "hi": below.hi,
+            "depth": (old["depth"][fed] + 1).repeat(count),
+            "token": below.tokens,
+            "parent": fed.repeat(count),
+            "leaf": below.is_leaf,
+            "score": old["score"][fed].repeat(count) + scores,
+            "known": np.full(scores.size, number),
+            "fed": np.full(scores.size, -1),
+            "first": np.zeros(scores.size, np.int64),
+            "count": np.zeros(scores.size, np.int64),
+        }
+        self.columns = {name: np.concatenate((column, new[name])) for name, column in old.items()}
