@@ -33,7 +33,7 @@ def uniform_codes(num_rows: int, seed: int = 0) -> NDArray[np.uint16]:
 
 
 def clustered_codes(num_rows: int, seed: int = 0) -> NDArray[np.uint16]:
-    """uint16[N, 8]: 2,048 parts at the top, 16 per level below of which some are popular; rows share codes."""
+    """uint16[N, 8]: 2,048 parts at the top, 16 per level below, some of them popular; rows share codes."""
     rng = np.random.default_rng(seed)
     codes = np.empty((num_rows, LENGTH), np.uint16)
     codes[:, 0] = rng.integers(0, VOCAB, num_rows, dtype=np.uint16)

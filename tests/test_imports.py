@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "creative": CORE | {"models", "prompt", "search"},
     "api": ANYTHING,
     "explain": ANYTHING,
+    "explore": {"errors"},
     "demo": ANYTHING,
     "cli": ANYTHING,
 }
