@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adtrie.catalogue import Catalogue
-from adtrie.catalogue.build import BatchTokenizer
+from adtrie.catalogue.spelling import BatchTokenizer
 from adtrie.models import open_checkpoint
 from benchmarks import machine
 

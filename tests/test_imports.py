@@ -31,10 +31,12 @@ ALLOWED: dict[str, set[str] | None] = {
     "evaluate": ANYTHING,
     "creative": CORE | {"models", "prompt", "search"},
     "api": ANYTHING,
+    "explain": ANYTHING,
+    "explore": {"errors"},
     "demo": ANYTHING,
     "cli": ANYTHING,
 }
-HIGHEST = {"api", "cli", "demo"}  # nothing below may import these
+HIGHEST = {"api", "cli", "demo", "explain"}  # nothing below may import these
 FORBIDDEN = {"torch", "transformers", "peft"}
 
 

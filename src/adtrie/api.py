@@ -21,6 +21,7 @@ from adtrie.config import ModelSpec
 from adtrie.creative import Creative, Drafts, Writer
 from adtrie.engine import Engine, Session
 from adtrie.engine.engine import Activations
+from adtrie.engine.pooling import mean_hidden_states
 from adtrie.engine.weights import WeightFormat
 from adtrie.errors import InputError
 from adtrie.models import AdaptedCheckpoint, Checkpoint, Tokenizer, open_tuned
@@ -28,7 +29,7 @@ from adtrie.prompt import CREATE_TEMPLATE, DEFAULT_TEMPLATE, PromptTemplate, nor
 from adtrie.search.enumerate import score_entries
 from adtrie.search.exact import exact
 from adtrie.search.sampling import Sampling
-from adtrie.search.scorer import MAX_K, MAX_WIDTH, SearchResult, check_count, check_seeds
+from adtrie.search.scorer import MAX_K, MAX_WIDTH, Scorer, SearchResult, check_count, check_seeds
 from adtrie.search.stepwise import stepwise
 from adtrie.search.text_rules import TextRules
 from adtrie.search.verify import verify
@@ -223,8 +224,12 @@ class Model:
         prior: Prior | None = None,
         selection: Selection | None = None,
         seeds: Neighbours | ArrayLike | None = None,
+        observe: Callable[[Scorer], Scorer] | None = None,
     ) -> Hits:
-        """`target` with its options checked before; `selection` is one of the catalogue's `select`."""
+        """`target` with its options checked before; `selection` is one of the catalogue's `select`.
+
+        `observe` is given the engine's scorer and returns the one to search with: `search.recording`.
+        """
         text = normalise_query(query)
         template = template or self.template
         catalogue.check_tokenizer(self.tokenizer.fingerprint)
@@ -235,7 +240,8 @@ class Model:
             started = time.perf_counter()
             prompt = template.query_tokens(text, self.tokenizer)
             named = seeds.of(text) if isinstance(seeds, Neighbours) else seeds
-            result = self._search(session, catalogue.trie, prompt, options, prior, selection, named)
+            scorer = session if observe is None else observe(session)
+            result = self._search(scorer, catalogue.trie, prompt, options, prior, selection, named)
             hits = _hits(catalogue, result, selection)
             ms = (time.perf_counter() - started) * 1e3
         return Hits(query, hits, float(result.gap), result.forwards, result.rows, ms)
@@ -264,6 +270,16 @@ class Model:
             return session
 
         return score_entries(restart, catalogue.trie, tokens[-1:], progress=advance)
+
+    def embed(
+        self, texts: Sequence[str], advance: Callable[[int, int], None] | None = None
+    ) -> NDArray[np.float32]:
+        """A vector of unit length for each text, float32[N, H]: its mean final hidden state, zeros if empty.
+
+        What `balanced_codes` clusters. `advance(done, N)` is called on the way.
+        """
+        tokens, offsets = self.tokenizer.encode_batch(texts)
+        return mean_hidden_states(self.engine, tokens, offsets, advance)
 
     def create(
         self,
@@ -321,7 +337,7 @@ class Model:
 
     def _search(
         self,
-        session: Session,
+        scorer: Scorer,
         trie: Trie,
         prompt: NDArray[np.int32],
         options: TargetOptions,
@@ -339,14 +355,14 @@ class Model:
             named = check_seeds(seeds, trie.num_entries)
             seeds = named[selection.entries.contains(named)]
         if options.mode == "stepwise":
-            return stepwise(session, trie, prompt, k, width, seeds, prior=prior)
+            return stepwise(scorer, trie, prompt, k, width, seeds, prior=prior)
         cost = self.engine.latency()
         if options.mode == "verify":
-            return verify(session, trie, prompt, k, width, cost, max_rows, seeds, prior=prior)
+            return verify(scorer, trie, prompt, k, width, cost, max_rows, seeds, prior=prior)
         if selection is not None:
             whole = whole_set(trie, selection.entries, prompt.size, k, cost, max_rows)
             seeds = seeds if whole is None else whole
-        return exact(session, trie, prompt, k, cost, max_rows, seeds, prior=prior)
+        return exact(scorer, trie, prompt, k, cost, max_rows, seeds, prior=prior)
 
 
 def load_model(

@@ -3,6 +3,9 @@
 from adtrie.catalogue.bitmap import EntrySet
 from adtrie.catalogue.build import BuildReport, Merge
 from adtrie.catalogue.catalogue import Catalogue, Payload
+from adtrie.catalogue.clusters import balanced_codes
+from adtrie.catalogue.code_tokens import CodeTokens, token_range, unused_tokens
+from adtrie.catalogue.codes import CodeTable
 from adtrie.catalogue.eligible import EligibleTrie
 from adtrie.catalogue.layout import CatalogueInfo
 from adtrie.catalogue.neighbours import Neighbours
@@ -10,6 +13,7 @@ from adtrie.catalogue.nodes import Children, Remaining, Subtree
 from adtrie.catalogue.prior import Prior
 from adtrie.catalogue.rows import Refusal
 from adtrie.catalogue.selection import Selection
+from adtrie.catalogue.spelling import Coding
 from adtrie.catalogue.trie import Trie
 
 __all__ = [
@@ -17,6 +21,9 @@ __all__ = [
     "Catalogue",
     "CatalogueInfo",
     "Children",
+    "CodeTable",
+    "CodeTokens",
+    "Coding",
     "EligibleTrie",
     "EntrySet",
     "Merge",
@@ -28,4 +35,7 @@ __all__ = [
     "Selection",
     "Subtree",
     "Trie",
+    "balanced_codes",
+    "token_range",
+    "unused_tokens",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from adtrie.catalogue.normalise import normalise
 from adtrie.catalogue.rows import Refusal, Row
 from adtrie.catalogue.sequences import Int64, common_prefixes, narrow_tokens, range_indices, sort_sequences
+from adtrie.catalogue.spelling import BatchTokenizer, CodeSpeller, Coding, Speller, TextSpeller, with_text
 from adtrie.catalogue.strings import StringTable, pack_strings
 from adtrie.catalogue.trie import MAX_DEPTH, Trie
 from adtrie.errors import CatalogueError, InputError
@@ -24,17 +25,6 @@ Progress = Callable[[int, int], None]
 REPORTED = 1000  # refusals and merges listed one by one; all are counted
 NO_BID = 1.0  # a row without a bid: log(bid) = 0 leaves its score as it is
 _BATCH_ROWS = 16384
-
-
-class BatchTokenizer(Protocol):
-    """What building needs of a tokenizer; no call may yield control tokens."""
-
-    @property
-    def vocab_size(self) -> int: ...
-    @property
-    def fingerprint(self) -> str: ...
-    def encode(self, text: str) -> NDArray[np.int32]: ...
-    def encode_batch(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
 
 
 @dataclass(frozen=True)
@@ -121,17 +111,22 @@ class _Accepted:
 class Builder:
     """Takes rows one after the other and makes a catalogue's parts of them."""
 
-    def __init__(self, tokenizer: BatchTokenizer, options: BuildOptions) -> None:
+    def __init__(
+        self, tokenizer: BatchTokenizer, options: BuildOptions, coding: Coding | None = None
+    ) -> None:
         """Raises CatalogueError when the end text is not a single token."""
         self.tokenizer = tokenizer
         self.options = options
-        end = tokenizer.encode(options.end)
-        if len(end) != 1:
-            raise CatalogueError(
-                f"end text {options.end!r} makes {len(end)} tokens, expected one; choose another"
-            )
-        self.end_token = int(end[0])
+        self.coding = coding
+        self.speller: Speller = (
+            TextSpeller(tokenizer, options.prefix, options.end)
+            if coding is None
+            else CodeSpeller(tokenizer, options.prefix, options.end, coding)
+        )
+        self.end_token = self.speller.end_token
+        self._keep_text = coding is not None and not coding.tail
         self._pending: list[Row] = []
+        self._places: list[int] = []  # of the pending rows among all rows
         self._accepted = _Accepted()
         self._refused: list[Refusal] = []
         self._num_refused = 0
@@ -178,37 +173,54 @@ class Builder:
             reason = f"text of {len(text)} characters, expected at most {self.options.max_chars}"
             self._refuse(Refusal(row.line, reason))
             return
-        self._pending.append(row if text == row.text else row._replace(text=text))
+        row = row if text == row.text else row._replace(text=text)
+        self._pending.append(with_text(row) if self._keep_text else row)
+        self._places.append(self._num_rows - 1)
 
     def _tokenise(self) -> None:
         rows, self._pending = self._pending, []
+        places, self._places = np.array(self._places, np.int64), []
         if not rows:
             return
         started = time.perf_counter()
-        flat, offsets = self.tokenizer.encode_batch([self.options.prefix + row.text for row in rows])
-        tokens = narrow_tokens(flat, self.tokenizer.vocab_size)
+        flat, offsets = self.speller.spell(rows, places)
+        tokens = narrow_tokens(flat, self.speller.vocab_size)
         lengths = np.diff(offsets)
         num_ends = np.add.reduceat(np.append(tokens == self.end_token, False), offsets[:-1], dtype=np.int64)
         good = (lengths > 0) & (lengths < self.options.max_tokens) & ((num_ends == 0) | (lengths == 0))
         for i in np.flatnonzero(~good):
-            self._refuse(Refusal(rows[i].line, self._token_reason(int(lengths[i]))))
+            self._refuse(Refusal(rows[i].line, self._token_reason(int(lengths[i]), int(places[i]))))
         kept = np.flatnonzero(good)
         lengths = lengths[kept]
-        ends = np.cumsum(lengths + 1)
-        framed = np.full(int(ends[-1]) if len(ends) else 0, self.end_token, dtype=tokens.dtype)
-        framed[range_indices(ends - lengths - 1, lengths)] = tokens[range_indices(offsets[kept], lengths)]
-        self._accepted.add([rows[i] for i in kept] if len(kept) < len(rows) else rows, framed, lengths + 1)
+        own = tokens[range_indices(offsets[kept], lengths)]
+        self._accepted.add(
+            [rows[i] for i in kept] if len(kept) < len(rows) else rows, *self._framed(own, lengths)
+        )
         self._seconds["tokenise"] += time.perf_counter() - started
 
-    def _token_reason(self, length: int) -> str:
+    def _framed(self, tokens: NDArray[Any], lengths: Int64) -> tuple[NDArray[Any], Int64]:
+        """Sequences (flat) and their lengths with the end token behind each, if there is one."""
+        if self.end_token is None:
+            return tokens, lengths
+        ends = np.cumsum(lengths + 1)
+        framed = np.full(int(ends[-1]) if len(ends) else 0, self.end_token, dtype=tokens.dtype)
+        framed[range_indices(ends - lengths - 1, lengths)] = tokens
+        return framed, lengths + 1
+
+    def _token_reason(self, length: int, place: int) -> str:
         if length == 0:
-            return "the text makes no tokens"
+            return self.speller.why_empty(place)
         if length >= self.options.max_tokens:
             return f"{length + 1} tokens with the end token, expected at most {self.options.max_tokens}"
         return f"the text contains the end token {self.options.end!r}"
 
     def finish(self) -> tuple[Parts, BuildReport]:
         """The parts and the report. Raises CatalogueError if no row is left or over half were refused."""
+        coding = self.coding
+        if coding is not None and len(coding.table) != self._num_rows:
+            raise CatalogueError(
+                f"{coding.table.origin}: codes for {len(coding.table)} rows, there are {self._num_rows}"
+            )
         self._check_quota()
         started = time.perf_counter()
         accepted = self._accepted
@@ -218,11 +230,10 @@ class Builder:
         order = sort_sequences(tokens, offsets)
         lengths, starts = lengths[order], offsets[:-1][order]
         shared = common_prefixes(tokens, starts, lengths)
-        # The end token closes every sequence and occurs nowhere else: wholly shared means equal.
+        # The end token closes every sequence and occurs nowhere else, or all have one length: wholly shared
+        # means equal.
         first = np.flatnonzero(shared < lengths)
-        trie = Trie.from_sorted(
-            tokens, starts[first], lengths[first], shared[first], self.tokenizer.vocab_size
-        )
+        trie = Trie.from_sorted(tokens, starts[first], lengths[first], shared[first], self.speller.vocab_size)
         texts, ids, merged = self._strings(order, first)
         row_ptr = np.append(first, len(order)).astype(np.uint32) if len(first) < len(order) else None
         bids = np.concatenate(accepted.bids)[order] if accepted.any_bid else None

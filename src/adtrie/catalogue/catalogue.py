@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from adtrie.catalogue.bitmap import EntrySet
-from adtrie.catalogue.build import NO_BID, BatchTokenizer, Builder, BuildOptions, BuildReport, Parts, Progress
+from adtrie.catalogue.build import NO_BID, Builder, BuildOptions, BuildReport, Parts, Progress
 from adtrie.catalogue.columns import row_attributes
 from adtrie.catalogue.layout import CatalogueInfo, from_arrays, read_info, to_arrays
 from adtrie.catalogue.row_files import RowFile
 from adtrie.catalogue.rows import rows_from_memory
 from adtrie.catalogue.selection import Selection, Selector
 from adtrie.catalogue.snapshot import Snapshot, read_snapshot, write_snapshot
+from adtrie.catalogue.spelling import BatchTokenizer, Coding
 from adtrie.errors import CatalogueError, InputError
 
 
@@ -59,16 +60,18 @@ class Catalogue:
         end: str = "\n",
         max_tokens: int = 64,
         max_chars: int = 1000,
+        coding: Coding | None = None,
         progress: Progress | None = None,
     ) -> Catalogue:
         """The catalogue of rows: str | (id, text) | mapping with text, id, bid and any attributes.
 
-        An entry's tokens are encode(prefix + text) and the one token of `end`. `.report` lists refused and
-        merged rows. CatalogueError if no row is left or over half were refused, InputError for options.
+        An entry's tokens are encode(prefix + text) and the one token of `end`, or with `coding` the code of
+        its rows; these then keep their texts as an attribute `text`. `.report` lists refused and merged rows.
+        CatalogueError if no row is left or over half were refused, InputError for options.
         """
         if isinstance(rows, str | bytes | Mapping):
             raise InputError("rows is one string or mapping, expected a list of rows; put it into a list")
-        builder = Builder(tokenizer, BuildOptions(prefix, end, max_tokens, max_chars))
+        builder = Builder(tokenizer, BuildOptions(prefix, end, max_tokens, max_chars), coding)
         total = len(rows) if isinstance(rows, Sized) else 0
         builder.add_all(rows_from_memory(rows), progress, lambda done: total)
         return cls._built(builder)
@@ -83,11 +86,12 @@ class Catalogue:
         end: str = "\n",
         max_tokens: int = 64,
         max_chars: int = 1000,
+        coding: Coding | None = None,
         progress: Progress | None = None,
     ) -> Catalogue:
         """As `build`, from a .txt, .csv, .jsonl (or .gz of these) or .parquet file, read as a stream."""
         file = RowFile(path)
-        builder = Builder(tokenizer, BuildOptions(prefix, end, max_tokens, max_chars))
+        builder = Builder(tokenizer, BuildOptions(prefix, end, max_tokens, max_chars), coding)
         builder.add_all(file, progress, file.estimated_rows)
         try:
             return cls._built(builder)
@@ -99,15 +103,16 @@ class Catalogue:
         parts, report = builder.finish()
         info = CatalogueInfo(
             tokenizer_fingerprint=builder.tokenizer.fingerprint,
-            vocab_size=builder.tokenizer.vocab_size,
+            vocab_size=builder.speller.vocab_size,
             prefix=builder.options.prefix,
-            end=builder.options.end,
-            end_token=builder.end_token,
+            end="" if builder.end_token is None else builder.options.end,
+            end_token=builder.end_token or 0,
             max_depth=parts.trie.max_depth,
             num_rows=report.num_rows,
             num_entries=report.num_entries,
             num_merged=report.num_merged,
             num_refused=report.num_refused,
+            codes="" if builder.coding is None else builder.coding.describe(),
         )
         return cls(parts, info, report)
 

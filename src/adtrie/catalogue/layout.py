@@ -18,7 +18,10 @@ from adtrie.errors import FormatError
 
 @dataclass(frozen=True)
 class CatalogueInfo:
-    """How a catalogue was built; stored in its snapshot."""
+    """How a catalogue was built; stored in its snapshot. `end` is empty where all entries have one length.
+
+    `codes`: what entries are if not texts, as JSON of origin, sizes, tail and tokens; empty for texts.
+    """
 
     tokenizer_fingerprint: str
     vocab_size: int
@@ -30,6 +33,7 @@ class CatalogueInfo:
     num_entries: int
     num_merged: int
     num_refused: int
+    codes: str = ""
 
 
 _TABLES = ("texts", "ids", "attributes")
@@ -52,8 +56,8 @@ def to_arrays(parts: Parts) -> dict[str, NDArray[Any]]:
 
 def read_info(snapshot: Snapshot) -> CatalogueInfo:
     fields = CatalogueInfo.__dataclass_fields__
-    meta = snapshot.meta
-    texts = ("tokenizer_fingerprint", "prefix", "end")
+    meta = {"codes": "", **snapshot.meta}  # snapshots of texts may lack it
+    texts = ("tokenizer_fingerprint", "prefix", "end", "codes")
     good = set(meta) == set(fields) and all(
         type(meta[name]) is str if name in texts else type(meta[name]) is int and 0 <= meta[name] < 1 << 40
         for name in fields

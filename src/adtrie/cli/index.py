@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adtrie.cli.coding import CodeOptions
 from adtrie.cli.download import announce
 from adtrie.cli.options import JsonOption, ModelOption
 from adtrie.cli.terminal import emit, emit_json, guarded, note, progress, warn
@@ -34,29 +35,57 @@ def command(
         str, typer.Option(help="Text of the one token that ends an entry; \\n is a line end.")
     ] = "\\n",
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest entry in tokens, the end included.")] = 64,
+    codes: Annotated[
+        str | None,
+        typer.Option(
+            help="Entries are codes: kmeans:256,16,16 (clusters, parts per level), column:NAME, or FILE.npy."
+        ),
+    ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(help=".npy, a vector per row, for kmeans; default: the model's mean hidden states."),
+    ] = None,
+    code_separator: Annotated[
+        str | None, typer.Option(help="Between the elements of a code; default: each character is one.")
+    ] = None,
+    code_tokens: Annotated[
+        str,
+        typer.Option(help="digits: as text; unused: the model's reserved tokens; FIRST:END: these ids."),
+    ] = "digits",
+    text_tail: Annotated[
+        bool, typer.Option("--text-tail", help="The text's tokens follow the code: one entry per text.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of kmeans.")] = 0,
     json: JsonOption = False,
 ) -> None:
     """Build a catalogue for the tokenizer of a model and write its snapshot.
 
     Entries with the same text become one entry with several ids. A row that cannot be an entry is reported
     with its line number and counted; the other rows are indexed and the exit code stays 0.
+
+    With --codes an entry is the code of its rows, and several rows may have one. A model must be tuned on
+    codes before it can name them; with --text-tail the text follows, so that the code is only the way to it.
     """
     from adtrie.catalogue import Catalogue
     from adtrie.models import open_checkpoint
 
     if out.is_dir():
         raise InputError(f"OUT: {out} is a directory; name a file in it")
+    asked = CodeOptions.parse(codes, code_separator, embeddings, code_tokens, text_tail, seed)
     announce(model)
     started = time.perf_counter()
-    with open_checkpoint(model) as checkpoint, progress(f"indexing {rows.name}") as advance:
-        catalogue = Catalogue.build_from_file(
-            rows,
-            checkpoint.tokenizer,
-            prefix=_unescaped(prefix),
-            end=_unescaped(end),
-            max_tokens=max_tokens,
-            progress=advance,
-        )
+    with open_checkpoint(model) as checkpoint:
+        coding = asked.coding(rows, model, checkpoint) if asked is not None else None
+        with progress(f"indexing {rows.name}") as advance:
+            catalogue = Catalogue.build_from_file(
+                rows,
+                checkpoint.tokenizer,
+                prefix=_unescaped(prefix),
+                end=_unescaped(end),
+                max_tokens=max_tokens,
+                coding=coding,
+                progress=advance,
+            )
     catalogue.save(out)
     seconds = time.perf_counter() - started
     report = catalogue.report

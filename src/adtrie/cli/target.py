@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adtrie.cli import queries
+from adtrie.cli import explanation, queries
 from adtrie.cli.download import announce
 from adtrie.cli.neighbours import NeighboursOption, PastOption, neighbours_of
 from adtrie.cli.options import (
@@ -28,6 +29,7 @@ from adtrie.errors import CapacityError, InputError
 if TYPE_CHECKING:
     from adtrie.api import Hits
     from adtrie.catalogue import Catalogue, Selection
+    from adtrie.explain import Explanation
 
 NAME = "target"
 EXAMPLE = 'Example: adtrie target -m smollm2-135m -c products.cat --k 3 "sim free iphone 6s 32gb silver"'
@@ -65,6 +67,11 @@ def command(
     deny_ids: Annotated[Path | None, typer.Option(help="No row with these ids, one a line.")] = None,
     neighbours: NeighboursOption = None,
     past: PastOption = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Also what was expanded, cut and left out, and the time it took."),
+    ] = False,
+    why: Annotated[str | None, typer.Option(help="Also what became of the entry with this id.")] = None,
     adapter: AdapterOption = None,
     weights: WeightsOption = WeightsChoice.auto,
     threads: ThreadsOption = None,
@@ -78,13 +85,17 @@ def command(
     """
     from adtrie.api import TargetOptions, load_model
     from adtrie.catalogue import Catalogue
+    from adtrie.explain import explain as explain_query
     from adtrie.prompt import PromptTemplate
 
+    if (explain or why is not None) and (neighbours is not None or past is not None):
+        raise typer.BadParameter("--explain and --why follow a search without --neighbours and --past")
     options = TargetOptions(k, mode.value, score.value, width, max_rows)
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
     opened = Catalogue.open(catalogue)
     selection = select(opened, where, allow_ids, deny_ids)
     seeds = neighbours_of(opened, neighbours, past)
+    filters = filters_of(opened, where, allow_ids, deny_ids) if why is not None else {}
     announce(model)
     loaded = load_model(model, adapter=adapter, weights=weights.value, threads=threads)
     opened.check_tokenizer(loaded.tokenizer.fingerprint)
@@ -93,12 +104,17 @@ def command(
         try:
             if line.error:
                 raise InputError(line.error)
-            hits = loaded.answer(line.text, opened, options, template, selection=selection, seeds=seeds)
+            if explain or why is not None:
+                said = explain_query(loaded, line.text, opened, options, template, selection=selection)
+                hits, more = said.hits, _explained(said, explain, why, filters)
+            else:
+                hits = loaded.answer(line.text, opened, options, template, selection=selection, seeds=seeds)
+                more = {}
         except (InputError, CapacityError) as error:
             num_refused += 1
             _refuse(line, str(error), json)
         else:
-            emit_json(as_json(hits)) if json else emit(as_text(hits))
+            emit_json(as_json(hits) | more) if json else emit("\n".join([as_text(hits), *_shown(more)]))
     if num_refused:
         raise typer.Exit(ExitCode.ERROR)
 
@@ -115,6 +131,34 @@ def select(
     unknown = f", {selection.num_unknown_ids:,} ids in no row" if selection.num_unknown_ids else ""
     note(f"{len(selection):,} of {catalogue.num_entries:,} entries eligible{unknown}")
     return selection
+
+
+def filters_of(
+    catalogue: Catalogue, where: str | None, allow_ids: Path | None, deny_ids: Path | None
+) -> dict[str, Selection]:
+    """What each of the options leaves on its own."""
+    filters = {}
+    if where is not None:
+        filters[f"--where {where!r}"] = catalogue.select(where)
+    if allow_ids is not None:
+        filters["--allow-ids"] = catalogue.select(allow_ids=read_lines("--allow-ids", allow_ids))
+    if deny_ids is not None:
+        filters["--deny-ids"] = catalogue.select(deny_ids=read_lines("--deny-ids", deny_ids))
+    return filters
+
+
+def _explained(
+    said: Explanation, whole: bool, entry_id: str | None, filters: Mapping[str, Selection]
+) -> dict[str, Any]:
+    from adtrie.explain import why
+
+    more: dict[str, Any] = {"explanation": said.as_json()} if whole else {}
+    return more if entry_id is None else more | {"why": why(said, entry_id, filters)}
+
+
+def _shown(more: Mapping[str, Any]) -> list[str]:
+    lines = [explanation.as_text(more["explanation"])] if "explanation" in more else []
+    return [*lines, explanation.why_as_text(more["why"])] if "why" in more else lines
 
 
 def as_json(hits: Hits) -> dict[str, object]:

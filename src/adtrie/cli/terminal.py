@@ -80,7 +80,7 @@ def emit(text: str) -> None:
 
 def emit_json(value: object) -> None:
     """One JSON object on one line of stdout; a number that is infinite or not a number becomes null."""
-    emit(json.dumps(_finite(value), ensure_ascii=False, allow_nan=False))
+    emit(json.dumps(finite(value), ensure_ascii=False, allow_nan=False))
 
 
 @contextmanager
@@ -136,11 +136,12 @@ def _start_logging() -> None:
         logger.addHandler(handler)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The JSON value with null for each number that is infinite or not a number."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -59,7 +59,8 @@ def command(
         typer.Option(help="Prompt with one {query}; stored with the adapter. Default: a short one."),
     ] = None,
     titles: Annotated[
-        bool, typer.Option("--titles", help="Train on every entry as a query for itself too: helps cold ones.")
+        bool,
+        typer.Option("--titles", help="Train on every entry as a query for itself too: helps cold ones."),
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the data order and the start of the adapter.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the unfinished run in OUT.")] = False,

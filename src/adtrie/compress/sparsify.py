@@ -186,10 +186,10 @@ def exchange(
         before = now[outer].copy()
         for first in range(start, outer.stop, BLOCK):
             block = slice(first, first + BLOCK)
-            target = residual[block] + hessian[block, block] @ now[block]
+            target = residual[block] + hessian[block, block].astype(np.float64) @ now[block]
             answers = solvers[first // BLOCK] @ target
             best = np.einsum("sin,in->sn", answers, target).argmax(axis=0)
-            moved = answers[best, :, rows].T - now[block]
+            moved = (answers[best, :, rows].T - now[block]).astype(np.float32)
             now[block] += moved
             alive[block] = subsets[best].T
             residual[first + BLOCK : outer.stop] -= hessian[first + BLOCK : outer.stop, block] @ moved
@@ -197,12 +197,12 @@ def exchange(
     return np.ascontiguousarray((now * alive).T), np.ascontiguousarray(alive.T)
 
 
-def _subset_solvers(hessian: NDArray[np.float32], kept: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Inverses of H_ss, zero elsewhere, float32[K / 4, subsets, 4, 4], and the subsets bool[subsets, 4]."""
+def _subset_solvers(hessian: NDArray[np.float32], kept: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Inverses of H_ss, zero elsewhere, float64[K / 4, subsets, 4, 4], and the subsets bool[subsets, 4]."""
     num_blocks = len(hessian) // BLOCK
     corners = np.arange(num_blocks)[:, None] * BLOCK
     choices = list(combinations(range(BLOCK), kept))
-    solvers = np.zeros((num_blocks, len(choices), BLOCK, BLOCK), np.float32)
+    solvers = np.zeros((num_blocks, len(choices), BLOCK, BLOCK))
     subsets = np.zeros((len(choices), BLOCK), bool)
     for index, choice in enumerate(choices):
         inputs = corners + np.array(choice)
