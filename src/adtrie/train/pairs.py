@@ -91,7 +91,8 @@ def task_data(name: str, tokenizer: Tokenizer, recipe: Recipe) -> TuneData:
     """Rows of a built-in task, one of TUNE_TASKS; raises InputError for another.
 
     A targeting task gives its train rows, the title of every code where it decodes codes, and with
-    `recipe.titles` every entry as a query for itself; its dev rows are half of labels no train row has. `e2e` gives facts with each of their references.
+    `recipe.titles` every entry as a query for itself; its dev rows are half of labels no train row has.
+    `e2e` gives facts with each of their references.
     """
     if name not in TUNE_TASKS:
         raise InputError(
