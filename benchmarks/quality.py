@@ -1,7 +1,8 @@
 """Quality of the shipped adapters on all test rows: `python -m benchmarks.quality [TASK ...]`.
 
 Runs `adtrie evaluate TASK --adapter TASK` and writes benchmarks/results/quality_TASK.json. Before that it
-says of each metric whether the new value lies in the interval that the committed result states.
+says of each metric whether the new value lies in the interval that the committed result states. With
+--neighbours 10 the entries a query resembles join the beam's: quality_TASK_neighbours.json.
 """
 
 from __future__ import annotations
@@ -62,11 +63,17 @@ def main() -> int:
     )
     parser.add_argument("tasks", nargs="*", metavar="TASK", help="default: all with a shipped adapter")
     parser.add_argument("--rows", type=int, help="fewer rows: nothing is written then")
+    parser.add_argument("--neighbours", type=int, help="for tasks that target: so many of each kind")
     options = parser.parse_args()
     outside = 0
     for task in options.tasks or shipped_adapters():
-        report = evaluated(task, ["--rows", str(options.rows)] if options.rows else [])
-        path = machine.RESULTS / f"quality_{task}.json"
+        arguments = ["--rows", str(options.rows)] if options.rows else []
+        suffix = ""
+        if options.neighbours and task not in CREATIVE_TASK_NAMES:
+            arguments += ["--neighbours", str(options.neighbours)]
+            suffix = "_neighbours"
+        report = evaluated(task, arguments)
+        path = machine.RESULTS / f"quality_{task}{suffix}.json"
         if path.exists():
             lines = compared(report, json.loads(path.read_text(encoding="utf-8")))
             outside += sum(line.endswith("OUTSIDE") for line in lines)
