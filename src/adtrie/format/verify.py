@@ -68,9 +68,9 @@ def _tensor(folder: PackedFolder, name: str) -> list[str]:
         for part in _chunks(linear):
             _check_canonical(part)
     except (FormatError, InputError) as error:
+        path = str(folder.path / WEIGHTS_FILE)
         text = str(error)
-        where = f"{folder.path / WEIGHTS_FILE}: tensor {name!r:.100}"
-        return [text if name in text else f"{where}: {text}"]
+        return [text if text.startswith(path) else f"{path}: tensor {name!r:.100}: {text}"]
     return []
 
 
