@@ -1,7 +1,8 @@
 """Searches over 12,613 keywords with SmolLM2-135M: `python -m benchmarks.search [SECTION ...]`.
 
 Sections: verify_law and exact_law (answers checked), modes (milliseconds of our three searches), free_rows
-(forwards where rows cost nothing), peers (transformers' constrained beam search).
+(forwards where rows cost nothing), peers (transformers' constrained beam search); without a model:
+structures_text and structures_ids (ways of keeping the allowed sequences), few_entries (fewer than beams).
 The model is the tuned one unless `--adapter none`, whose results end in _untuned.
 Each writes benchmarks/results/search_SECTION.json. Nothing is timed before its answers are checked.
 """
@@ -12,9 +13,18 @@ import argparse
 import json
 from typing import Any
 
-from benchmarks import machine, search_laws, search_modes, search_peers, search_setting
+from benchmarks import (
+    few_entries,
+    machine,
+    search_laws,
+    search_modes,
+    search_peers,
+    search_setting,
+    structures,
+)
 
 SECTIONS = ("verify_law", "exact_law", "modes", "free_rows", "peers")
+WITHOUT_MODEL = ("structures_text", "structures_ids", "few_entries")
 
 
 def verify_law(options: argparse.Namespace) -> dict[str, Any]:
@@ -47,12 +57,22 @@ def peers(options: argparse.Namespace) -> dict[str, Any]:
     return search_peers.compare(setting)
 
 
+def without_model(section: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The sections that compare structures alone."""
+    if section == "few_entries":
+        return few_entries.compare()
+    run = structures.structures_text if section == "structures_text" else structures.structures_ids
+    return run(tuple(options.sizes)) if options.sizes else run()
+
+
 def main() -> None:
     """Runs the sections asked for, all by default."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("sections", nargs="*", default=SECTIONS, metavar="SECTION", help=", ".join(SECTIONS))
+    names = ", ".join((*SECTIONS, *WITHOUT_MODEL))
+    parser.add_argument("sections", nargs="*", default=SECTIONS, metavar="SECTION", help=names)
+    parser.add_argument("--sizes", type=int, nargs="+", help="entries, of structures_text and structures_ids")
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--peer-queries", type=int, default=20)
     parser.add_argument("--adapter", default=search_setting.TASK, help="name or folder; none: untuned")
@@ -66,9 +86,14 @@ def main() -> None:
         "peers": peers,
     }
     for section in options.sections:
-        if section not in run:
-            parser.error(f"unknown section {section!r}; choose from {', '.join(SECTIONS)}")
+        if section not in (*run, *WITHOUT_MODEL):
+            parser.error(f"unknown section {section!r}; choose from {names}")
     for section in options.sections:
+        if section in WITHOUT_MODEL:
+            result = without_model(section, options)
+            print(json.dumps(result, indent=1))
+            print(f"written to {machine.write(f'search_{section}', result)}")
+            continue
         result = {"adapter": options.adapter, **run[section](options)}
         print(json.dumps(result, indent=1))
         name = f"search_{section}" if options.adapter else f"search_{section}_untuned"

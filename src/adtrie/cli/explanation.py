@@ -54,7 +54,8 @@ def _levels(levels: list[Json]) -> Iterator[str]:
     for one in levels:
         yield (
             f"  {one['depth']:3d}  {one['num_expanded']:5d} of {one['nodes']:6d} nodes  "
-            f"{one['expanded']:.4f}  {one['finished']:.4f}  {one['left']:.4f}  {one['outside']:.4f}"
+            f"{_share(one['expanded'])}  {_share(one['finished'])}  {_share(one['left'])}  "
+            f"{_share(one['outside'])}"
         )
 
 
@@ -72,14 +73,19 @@ def _tree(node: Json, lead: str, below: str) -> Iterator[str]:
             yield from _tree(child, below + branch, below + rest)
         else:
             counts = ", ".join(f"{count:,} {fate}" for fate, count in child["fates"].items())
-            yield f"{below}{branch}{child['p']:.4f}  others: {counts}; best bound {child['bound']:.3f}"
+            yield f"{below}{branch}{_share(child['p'])}  others: {counts}; best bound {child['bound']:.3f}"
 
 
 def _line(text: str, node: Json) -> str:
-    line = f"{node['p']:.4f}  {text!r}"
+    line = f"{_share(node['p'])}  {text!r}"
     if "answer" in node:
         answer = node["answer"]
         return f"{line}  = number {answer['rank']}: {answer['text']} [{answer['id']}] {node['bound']:.3f}"
     if node["fed"] >= 0:
         return f"{line}  {node['entries']:,} entries, forward {node['fed']}"
     return f"{line}  {node['entries']:,} entries, {node['fate']} at {node['bound']:.3f}"
+
+
+def _share(p: float) -> str:
+    """A probability in 7 characters."""
+    return f"{p:7.4f}" if p >= 0.001 or p == 0 else f"{p:7.1e}"
