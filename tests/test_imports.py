@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "engine": CORE | {"_core", "format"},
     "compress": CORE | {"format", "models", "engine"},
     "catalogue": {"errors"},
+    "live": {"errors", "catalogue"},
     "search": CORE | {"catalogue"},
     "train": CORE | {"models", "engine", "prompt", "catalogue", "evaluate"},
     "evaluate": ANYTHING,

@@ -24,6 +24,7 @@ Progress = Callable[[int, int], None]
 REPORTED = 1000  # refusals and merges listed one by one; all are counted
 NO_BID = 1.0  # a row without a bid: log(bid) = 0 leaves its score as it is
 _BATCH_ROWS = 16384
+_NONE = np.zeros(0)
 
 
 class BatchTokenizer(Protocol):
@@ -73,6 +74,18 @@ class BuildReport:
     refused: tuple[Refusal, ...] = ()
     merged: tuple[Merge, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)  # read, tokenise, sort
+
+
+@dataclass(frozen=True, eq=False)
+class AcceptedRow:
+    """A row as a catalogue takes it: the text normalised, the id never missing, `attributes` JSON or empty."""
+
+    line: int
+    id: str
+    text: str
+    attributes: str
+    bid: float
+    tokens: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -238,6 +251,26 @@ class Builder:
             dict(self._seconds),
         )
         return Parts(trie, texts, ids, row_ptr, bids, attributes), report
+
+    def accepted(self) -> list[AcceptedRow]:
+        """The rows taken so far, in order, with their tokens."""
+        accepted, found = self._accepted, []
+        lines, bids = np.concatenate([_NONE, *accepted.lines]), np.concatenate([_NONE, *accepted.bids])
+        ids = [t if i is None else i for i, t in zip(accepted.ids, accepted.texts, strict=True)]
+        texts, ids_table, attributes = _table(accepted.texts), _table(ids), _table(accepted.attributes)
+        lengths = np.concatenate([_NONE, *accepted.lengths]).astype(np.int64)
+        sequences = np.split(
+            np.concatenate([_NONE, *accepted.tokens]).astype(np.int32), np.cumsum(lengths)[:-1]
+        )
+        for i, tokens in enumerate(sequences if len(lengths) else []):
+            strings = ids_table.text(i), texts.text(i), attributes.text(i)
+            found.append(AcceptedRow(int(lines[i]), *strings, float(bids[i]), tokens))
+        return found
+
+    @property
+    def refused(self) -> tuple[Refusal, ...]:
+        """The first 1000 refusals, by line."""
+        return tuple(sorted(self._refused))
 
     def _strings(
         self, order: Int64, first: Int64

@@ -6,7 +6,7 @@ import json
 import re
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -122,10 +122,15 @@ def _as_float(value: int | float) -> float:
 
 def read_columns(attributes: StringTable | None) -> dict[str, Column]:
     """All attributes by name. Raises FormatError naming the row whose attributes are damaged."""
+    num_rows = 0 if attributes is None else len(attributes)
+    return columns_of(row_attributes(attributes, row) for row in range(num_rows) if attributes is not None)
+
+
+def columns_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Column]:
+    """The attributes of rows 0, 1, ... by name."""
     growing: dict[str, _Growing] = {}
-    for row in range(len(attributes) if attributes is not None else 0):
-        assert attributes is not None
-        for name, value in row_attributes(attributes, row).items():
+    for row, attributes in enumerate(rows):
+        for name, value in attributes.items():
             column = growing.get(name)
             if column is None:
                 column = growing[name] = _Growing()

@@ -18,7 +18,7 @@ from adtrie.catalogue.trie import Trie
 
 @dataclass(frozen=True)
 class Ranked:
-    """By rank of the M entries that count: length uint8[M]; shared uint8[M] with the entry of the rank before.
+    """By rank of the M entries that count: length uint8[M]; shared uint8[M] with the entry before.
 
     own uint32[M+1]: tokens before each rank that their entry does not share with the one before it.
     """
