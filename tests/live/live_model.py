@@ -68,7 +68,7 @@ def content_of(rows: Iterable[Row]) -> Content:
 
 def held(version: Version, selection: Selection | None = None) -> Content:
     """The content of a version, or of a selection of it, asked for entry by entry."""
-    selection = selection or version.everything
+    selection = version.everything if selection is None else selection
     found: Content = {}
     for entry in selection.entries.members().tolist():
         rows = [(row.id, row.bid, row.attributes) for row in version.rows(entry)]

@@ -1,4 +1,4 @@
-"""Whatever is changed in whatever order, a live catalogue is what a dictionary says, and searches as one rebuilt."""
+"""Whatever is changed, a live catalogue holds what a dictionary says, and searches as one made anew."""
 
 from __future__ import annotations
 

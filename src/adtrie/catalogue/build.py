@@ -78,7 +78,7 @@ class BuildReport:
 
 @dataclass(frozen=True, eq=False)
 class AcceptedRow:
-    """A row as a catalogue takes it: the text normalised, the id never missing, `attributes` JSON or empty."""
+    """A row as a catalogue takes it: text normalised, id never missing, `attributes` JSON or empty."""
 
     line: int
     id: str

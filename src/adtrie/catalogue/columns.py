@@ -19,6 +19,7 @@ from adtrie.errors import FormatError
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 FALSE = frozenset(("", "0", "false", "no", "off"))  # texts that a bare attribute takes for no, in any case
+SEPARATORS = ("-", "/", ".", " > ")  # between a code and those below it
 Rows = NDArray[np.uint32]  # row numbers, ascending; a row with a list of values may repeat
 Ordering = Callable[[Any, Any], Any]  # one of the comparisons of `operator`
 
@@ -59,6 +60,12 @@ class Column:
         wanted = np.array(sorted(numbers))
         chosen |= np.isin(self._text_numbers, wanted)
         return np.concatenate((self._with_text(chosen), self.number_rows[np.isin(self.numbers, wanted)]))
+
+    def rows_under(self, codes: tuple[str, ...]) -> Rows:
+        """Rows with a text that is one of `codes` or goes on from one with -, /, . or " > "."""
+        below = tuple(code + separator for code in codes for separator in SEPARATORS)
+        chosen = [text in codes or text.startswith(below) for text in self.texts]
+        return self._with_text(np.array(chosen, np.bool_))
 
     def rows_ordered(self, ordering: Ordering, value: str | float) -> Rows:
         """Rows with a value v for which ordering(v, value): texts by code point, numbers by size."""

@@ -51,6 +51,15 @@ class IsIn:
 
 
 @dataclass(frozen=True)
+class Under:
+    """Rows with one of the codes, or with a code below one: IAB25-3 is below IAB25."""
+
+    name: str
+    at: int
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Ordered:
     """Rows with a value on that side of `value`."""
 
@@ -81,7 +90,8 @@ class AnyOf:
     parts: tuple[Filter, ...]
 
 
-Filter = Has | IsTrue | IsIn | Ordered | Not | Every | AnyOf
+Test = Has | IsTrue | IsIn | Under | Ordered
+Filter = Test | Not | Every | AnyOf
 
 
 def rows_where(found: Filter, columns: Mapping[str, Column], num_rows: int) -> NDArray[np.bool_]:
@@ -95,13 +105,13 @@ def rows_where(found: Filter, columns: Mapping[str, Column], num_rows: int) -> N
             for part in parts[1:]:
                 join(mask, rows_where(part, columns, num_rows), out=mask)
             return mask
-        case Has() | IsTrue() | IsIn() | Ordered():
+        case Has() | IsTrue() | IsIn() | Under() | Ordered():
             mask = np.zeros(num_rows, np.bool_)
             mask[_rows(found, _column(found, columns))] = True
             return mask
 
 
-def _rows(test: Has | IsTrue | IsIn | Ordered, column: Column) -> NDArray[np.uint32]:
+def _rows(test: Test, column: Column) -> NDArray[np.uint32]:
     match test:
         case Has():
             return column.present
@@ -110,11 +120,13 @@ def _rows(test: Has | IsTrue | IsIn | Ordered, column: Column) -> NDArray[np.uin
         case IsIn(values=values):
             texts = {value for value in values if isinstance(value, str)}
             return column.rows_in(texts, {value for value in values if not isinstance(value, str)})
+        case Under(codes=codes):
+            return column.rows_under(codes)
         case Ordered(sign=sign, value=value):
             return column.rows_ordered(ORDERINGS[sign], value)
 
 
-def _column(test: Has | IsTrue | IsIn | Ordered, columns: Mapping[str, Column]) -> Column:
+def _column(test: Test, columns: Mapping[str, Column]) -> Column:
     column = columns.get(test.name)
     if column is not None:
         return column

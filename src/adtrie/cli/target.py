@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adtrie.cli import queries
+from adtrie.cli.catalogues import Answering
 from adtrie.cli.download import announce
 from adtrie.cli.options import (
     AdapterOption,
@@ -20,13 +21,11 @@ from adtrie.cli.options import (
     WeightsChoice,
     WeightsOption,
 )
-from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, note, printable, warn
-from adtrie.cli.text_files import read_lines
+from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, printable, warn
 from adtrie.errors import CapacityError, InputError
 
 if TYPE_CHECKING:
     from adtrie.api import Hits
-    from adtrie.catalogue import Catalogue, Selection
 
 NAME = "target"
 EXAMPLE = 'Example: adtrie target -m smollm2-135m -c products.cat --k 3 "sim free iphone 6s 32gb silver"'
@@ -35,7 +34,9 @@ EXAMPLE = 'Example: adtrie target -m smollm2-135m -c products.cat --k 3 "sim fre
 @guarded
 def command(
     model: ModelOption,
-    catalogue: Annotated[Path, typer.Option("--catalogue", "-c", help="Snapshot made by 'adtrie index'.")],
+    catalogue: Annotated[
+        Path, typer.Option("--catalogue", "-c", help="Snapshot made by 'adtrie index', or a live one.")
+    ],
     query: Annotated[
         list[str] | None, typer.Argument(help="Queries; none: one per line of standard input.")
     ] = None,
@@ -60,6 +61,15 @@ def command(
         str | None,
         typer.Option(help="Only entries whose attributes pass, as in 'country = DE and not adult'."),
     ] = None,
+    block: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="ATTRIBUTE=CODE,CODE: no row of these categories or of one below, as in iab=IAB25."
+        ),
+    ] = None,
+    taxonomy: Annotated[
+        Path | None, typer.Option(help="IAB table (.tsv) of the categories of --block; IAB25-3 needs none.")
+    ] = None,
     allow_ids: Annotated[Path | None, typer.Option(help="Only rows with these ids, one a line.")] = None,
     deny_ids: Annotated[Path | None, typer.Option(help="No row with these ids, one a line.")] = None,
     adapter: AdapterOption = None,
@@ -74,22 +84,23 @@ def command(
     UTF-8) is reported, the others are answered, and the exit code is 1.
     """
     from adtrie.api import TargetOptions, load_model
-    from adtrie.catalogue import Catalogue
     from adtrie.prompt import PromptTemplate
 
     options = TargetOptions(k, mode.value, score.value, width, max_rows)
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
-    opened = Catalogue.open(catalogue)
-    selection = select(opened, where, allow_ids, deny_ids)
+    answering = Answering(catalogue, filter_of(where, block, taxonomy), allow_ids, deny_ids)
     announce(model)
     loaded = load_model(model, adapter=adapter, weights=weights.value, threads=threads)
-    opened.check_tokenizer(loaded.tokenizer.fingerprint)
+    answering.catalogue.check_tokenizer(loaded.tokenizer.fingerprint)
     num_refused = 0
     for line in queries.lines(query, "queries"):
         try:
             if line.error:
                 raise InputError(line.error)
-            hits = loaded.answer(line.text, opened, options, template, selection=selection)
+            answering.refresh()
+            hits = loaded.answer(
+                line.text, answering.catalogue, options, template, selection=answering.selection
+            )
         except (InputError, CapacityError) as error:
             num_refused += 1
             _refuse(line, str(error), json)
@@ -99,18 +110,24 @@ def command(
         raise typer.Exit(ExitCode.ERROR)
 
 
-def select(
-    catalogue: Catalogue, where: str | None, allow_ids: Path | None, deny_ids: Path | None
-) -> Selection | None:
-    """What the options allow, told on stderr; None without any of them."""
-    if where is None and allow_ids is None and deny_ids is None:
-        return None
-    allowed = read_lines("--allow-ids", allow_ids) if allow_ids is not None else None
-    denied = read_lines("--deny-ids", deny_ids) if deny_ids is not None else None
-    selection = catalogue.select(where, allow_ids=allowed, deny_ids=denied)
-    unknown = f", {selection.num_unknown_ids:,} ids in no row" if selection.num_unknown_ids else ""
-    note(f"{len(selection):,} of {catalogue.num_entries:,} entries eligible{unknown}")
-    return selection
+def filter_of(where: str | None, block: list[str] | None, taxonomy: Path | None) -> str | None:
+    """One filter of --where and --block. Raises InputError for a block that is not ATTRIBUTE=CODE,CODE."""
+    from adtrie.catalogue.filter_syntax import parse
+    from adtrie.catalogue.taxonomy import Taxonomy, blocking
+
+    if not block:
+        return where
+    known = None if taxonomy is None else Taxonomy.read(taxonomy)
+    if where is not None:
+        parse(where)  # alone: a position in it must not be one in the whole
+    parts = [] if where is None else [f"({where})"]
+    for one in block:
+        attribute, sign, codes = one.partition("=")
+        if not sign or not attribute.strip():
+            raise InputError(f"--block: expected ATTRIBUTE=CODE,CODE, got {one[:60]!r}")
+        wanted = [code.strip() for code in codes.split(",") if code.strip()]
+        parts.append(blocking(attribute.strip(), wanted, known))
+    return " and ".join(parts) or None
 
 
 def as_json(hits: Hits) -> dict[str, object]:

@@ -49,6 +49,11 @@ def versions_of(folder: Path, kind: str) -> list[int]:
     return sorted(int(match[2]) for match in found if match[1] == kind)
 
 
+def is_live(path: Path) -> bool:
+    """Whether a folder is that of a live catalogue."""
+    return path.is_dir() and bool(versions_of(path, "base"))
+
+
 class Lock:
     """The right to change a folder, of one process at a time. Raises CatalogueError when another has it."""
 
