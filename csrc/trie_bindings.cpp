@@ -4,6 +4,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 
+#include <algorithm>
 #include <optional>
 #include <stdexcept>
 #include <vector>
@@ -19,6 +20,8 @@ template <typename T>
 using Column = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 template <typename T>
 using MaybeColumn = std::optional<Column<T>>;
+
+constexpr int64_t kLargeNode = 1 << 19;  // entries
 
 void check(bool ok, const char* message) {
   if (!ok) throw std::invalid_argument(message);
@@ -48,6 +51,21 @@ EntryBits bits(const MaybeColumn<uint64_t>& words, const MaybeColumn<uint32_t>& 
   check(ranks && words->size() == num_words && ranks->size() == num_words + 1,
         "words and ranks do not fit the entries");
   return {words->data(), ranks->data()};
+}
+
+// Children of a large node take long enough to let other threads go on; of small ones they do not, and waiting to
+// be let in again would take longer than the work.
+template <typename Find>
+nb::tuple found_by(const NodeList& nodes, const Find& find) {
+  int64_t size = 0;
+  for (size_t i = 0; i < nodes.size; ++i) size = std::max(size, nodes.hi[i] - nodes.lo[i]);
+  if (size < kLargeNode) return as_tuple(find());
+  ChildList found;
+  {
+    nb::gil_scoped_release release;
+    found = find();
+  }
+  return as_tuple(std::move(found));
 }
 
 // Keeps the arrays that its TrieChildren borrows.
@@ -99,7 +117,8 @@ NB_MODULE(_trie, m) {
            [](const TrieOwner& self, Column<int64_t> lo, Column<int64_t> hi, Column<int64_t> depth,
               MaybeColumn<uint64_t> words, MaybeColumn<uint32_t> ranks) {
              const EntryBits eligible = bits(words, ranks, self.trie.num_entries());
-             return as_tuple(self.trie.children(node_list(lo, hi, depth), eligible));
+             const NodeList nodes = node_list(lo, hi, depth);
+             return found_by(nodes, [&] { return self.trie.children(nodes, eligible); });
            },
            nb::arg("lo"), nb::arg("hi"), nb::arg("depth"), nb::arg("words").none(), nb::arg("ranks").none(),
            "(ptr, tokens, lo, hi, is_leaf) of the children with an eligible entry; None: every entry.");
@@ -117,7 +136,8 @@ NB_MODULE(_trie, m) {
                                       bits(added_words, added_ranks, added.trie.num_entries()),
                                       gaps.data(),
                                       added_at.data()};
-          return as_tuple(merged.children(node_list(lo, hi, depth)));
+          const NodeList nodes = node_list(lo, hi, depth);
+          return found_by(nodes, [&] { return merged.children(nodes); });
         },
         nb::arg("base"), nb::arg("base_words").none(), nb::arg("base_ranks").none(), nb::arg("added"),
         nb::arg("added_words").none(), nb::arg("added_ranks").none(), nb::arg("gaps"), nb::arg("added_at"),

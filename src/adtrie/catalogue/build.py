@@ -8,11 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.catalogue.columns import Column
+from adtrie.catalogue.lookup import IdIndex, Lookup
 from adtrie.catalogue.normalise import normalise
 from adtrie.catalogue.rows import Refusal, Row
 from adtrie.catalogue.sequences import Int64, common_prefixes, narrow_tokens, range_indices, sort_sequences
@@ -98,6 +101,12 @@ class Parts:
     row_ptr: NDArray[np.uint32] | None
     bids: NDArray[np.float64] | None
     attributes: StringTable | None
+    stored: tuple[IdIndex, dict[str, Column] | None] | None = None  # of `lookup`, where a snapshot had it
+
+    @cached_property
+    def lookup(self) -> Lookup:
+        """How rows are found."""
+        return Lookup(self.texts if self.ids is None else self.ids, self.attributes, self.stored)
 
 
 class _Accepted:

@@ -193,7 +193,7 @@ class Catalogue:
 
         `where` is a filter over attributes such as `country = DE and not adult`, or a set of entries. A row
         is in if it passes, has an id of `allow_ids` (unless None) and none of `deny_ids`; ids in no row are
-        counted. Attributes and ids are read once, on first use. Raises InputError naming what is wrong.
+        counted. Raises InputError naming what is wrong.
         """
         return self.selector.select(where, allow_ids, deny_ids)
 

@@ -46,8 +46,15 @@ class EligibleTrie(RankedTrie):
             whole.edges, whole.offsets, whole.shared, whole.branches, whole.max_depth, whole.vocab_size
         )
         self.eligible = eligible
+        self._whole = whole._whole if isinstance(whole, EligibleTrie) else whole
 
     def _children(self, lo: Int64, hi: Int64, depth: Int64) -> Children:
+        fast = self._whole.fast
+        if fast is None:
+            return self._slow_children(lo, hi, depth)
+        return fast.children(lo, hi, depth, self.eligible)
+
+    def _slow_children(self, lo: Int64, hi: Int64, depth: Int64) -> Children:
         # Children without an eligible entry go before anything but their start is looked up.
         count, start = self._child_starts(lo, hi, depth)
         ptr = row_pointers(count)

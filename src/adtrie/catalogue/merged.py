@@ -125,6 +125,13 @@ class MergedTrie(RankedTrie):
         return self._base.whole.tokens(base) if added < 0 else self._added.whole.tokens(added)
 
     def _children(self, lo: Int64, hi: Int64, depth: Int64) -> Children:
+        base, added = self._base.whole.fast, self._added.whole.fast
+        if base is None or added is None:
+            return self._slow_children(lo, hi, depth)
+        gaps = self._gaps.at, self._added_at
+        return base.merged_children(self._base.live, added, self._added.live, gaps, (lo, hi, depth))
+
+    def _slow_children(self, lo: Int64, hi: Int64, depth: Int64) -> Children:
         added_lo, added_hi = self._added_at.searchsorted(lo), self._added_at.searchsorted(hi)
         base_lo, base_hi = lo - added_lo, hi - added_hi
         base = self._base.view

@@ -7,16 +7,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adtrie.catalogue.bitmap import EntrySet
 from adtrie.catalogue.build import Parts
-from adtrie.catalogue.columns import Column, read_columns
+from adtrie.catalogue.columns import Column
 from adtrie.catalogue.eligible import EligibleTrie
 from adtrie.catalogue.filter_syntax import parse
 from adtrie.catalogue.filters import rows_where
 from adtrie.catalogue.sequences import Int64
-from adtrie.catalogue.strings import StringTable
 from adtrie.catalogue.trie import Trie
 from adtrie.errors import InputError
 
@@ -74,18 +72,14 @@ class Selector:
             rows, num_unknown = rows - denied, num_unknown + unknown
         return Selection(self._parts.trie, self.entries_of(rows), rows, num_unknown)
 
-    @cached_property
+    @property
     def columns(self) -> dict[str, Column]:
         """The attributes by name."""
-        return read_columns(self._parts.attributes)
-
-    @cached_property
-    def _ids(self) -> _IdIndex:
-        return _IdIndex(self._parts.texts if self._parts.ids is None else self._parts.ids)
+        return self._parts.lookup.columns
 
     def rows_with_ids(self, ids: Iterable[str]) -> list[list[int]]:
         """For each id the rows that have it, ascending; none for an unknown one."""
-        found = self._ids.find(list(ids))
+        found = self._parts.lookup.find(ids)
         if self._parts.ids is None:  # the ids are texts, one per entry
             return [[row for entry in some for row in self.rows_of_entry(entry)] for some in found]
         return found
@@ -126,7 +120,23 @@ class Selector:
         """The entries with any of the rows."""
         if self._parts.row_ptr is None:
             return rows
-        return EntrySet.of_mask(rows.count(*self.bounds()) > 0)
+        row, entry = self._later_rows
+        if len(row) != self.num_rows - self.num_entries:  # damaged pointers
+            return EntrySet.of_mask(rows.count(*self.bounds()) > 0)
+        kept = np.ones(self.num_rows, np.bool_)
+        kept[row] = False
+        mask = rows.mask()
+        found = mask[kept]
+        found[entry[mask[row]]] = True
+        return EntrySet.of_mask(found)
+
+    @cached_property
+    def _later_rows(self) -> tuple[Int64, Int64]:
+        """Rows that are not the first of their entry, and the entry of each."""
+        later = np.ones(self.num_rows, np.bool_)
+        later[self.bounds()[0]] = False
+        row = np.flatnonzero(later)
+        return row, self.entry_of_row(row)
 
     def rows_of(self, entries: EntrySet) -> EntrySet:
         """All rows of the entries. Raises InputError for a set over another number of entries."""
@@ -134,26 +144,6 @@ class Selector:
         if self._parts.row_ptr is None:
             return entries
         return EntrySet.of_mask(entries.contains(self.entry_of_row(np.arange(self.num_rows))))
-
-
-class _IdIndex:
-    """Strings by hash: 16 bytes each, whatever their length."""
-
-    def __init__(self, table: StringTable) -> None:
-        self._table = table
-        hashes = np.fromiter((hash(table.raw(i)) for i in range(len(table))), np.int64, len(table))
-        self._order = hashes.argsort(kind="stable")
-        self._hashes = hashes[self._order]
-
-    def find(self, strings: list[str]) -> list[list[int]]:
-        """For each string its positions in the table, ascending."""
-        wanted = [string.encode("utf-8", "surrogatepass") for string in strings]
-        hashes: NDArray[np.int64] = np.fromiter(map(hash, wanted), np.int64, len(wanted))
-        first, last = (self._hashes.searchsorted(hashes, side).tolist() for side in ("left", "right"))
-        return [
-            [i for i in self._order[begin:end].tolist() if self._table.raw(i) == raw]
-            for raw, begin, end in zip(wanted, first, last, strict=True)
-        ]
 
 
 def check_ids(name: str, ids: Iterable[Any]) -> set[str]:

@@ -9,13 +9,13 @@ from typing import Any
 
 from adtrie.catalogue import CatalogueInfo, Refusal
 from adtrie.catalogue.build import BatchTokenizer, Builder, BuildOptions
+from adtrie.catalogue.columns import NO_VALUES
 from adtrie.catalogue.filter_syntax import parse
 from adtrie.catalogue.filters import rows_where
 from adtrie.catalogue.rows import Row, rows_from_memory
 from adtrie.catalogue.selection import check_ids
 from adtrie.errors import InputError
 from adtrie.live.changes import Add, Change, NewRow, Pause, Remove, Resume, SetBid
-from adtrie.live.state import NO_COLUMN
 from adtrie.live.version import Version
 
 MAX_TOKENS = 64  # of an added entry, unless the catalogue has longer ones
@@ -86,7 +86,7 @@ class Batch:
         """Rows that pass the filter, also later ones. Raises InputError as `Catalogue.select` does."""
         found, version = parse(where), self._version
         names = {*version.state.base.selector.columns, *version.added_columns}
-        rows_where(found, dict.fromkeys(names, NO_COLUMN), 0)
+        rows_where(found, dict.fromkeys(names, NO_VALUES), 0)
         self.changes.append(Pause(where))
 
     def resume(self, where: str) -> None:

@@ -148,7 +148,7 @@ class LiveCatalogue:
                 self._history.note(number, None, RECORD_BYTES + len(payload))
                 draft = Draft(self._version.state)
                 draft.apply(batch.changes)
-                self._version = Version(draft.freeze(number))
+                self._publish(draft.freeze(number))
                 log.sync()
             except BaseException as error:
                 self._broken = f"version {number}: {error or type(error).__name__}"
@@ -191,9 +191,16 @@ class LiveCatalogue:
             payload = encode_rollback(version, int(time.time()))
             log.append(number, ROLLBACK, payload)
             self._history.note(number, version, RECORD_BYTES + len(payload))
-            self._version = Version(replace(state, number=number))
+            self._publish(replace(state, number=number))
             log.sync()
         return Applied(number)
+
+    def _publish(self, state: State) -> None:
+        """Makes a version the newest by one assignment; its root is listed before, no request waits."""
+        version = Version(state)
+        if version.num_live:
+            version.trie.children(0, version.num_entries, 0)
+        self._version = version
 
     def _writer(self) -> LogWriter:
         if self._lock is None:
@@ -227,7 +234,7 @@ class LiveCatalogue:
         if history.last > state.number:
             state = advanced(history, state, history.last)
         if state is not self._version.state:
-            self._version = Version(state)
+            self._publish(state)
         return self.version
 
     def compact(self) -> int:
@@ -245,7 +252,7 @@ class LiveCatalogue:
                 self._history.extend()
             ahead = state_at(self._history, self.version, base)
             with self._changing:
-                self._version = Version(advanced(self._history, ahead, self.version))
+                self._publish(advanced(self._history, ahead, self.version))
                 start, _ = self._history.way_to(self.version)
                 prune(self.path, min([start, *self._history.bases[-KEPT_BASES:]]))
                 self._history.extend()

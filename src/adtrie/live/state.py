@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adtrie.catalogue import Catalogue, EntrySet
-from adtrie.catalogue.columns import Column
+from adtrie.catalogue.columns import NO_VALUES, Column
 from adtrie.catalogue.filter_syntax import parse
 from adtrie.catalogue.filters import rows_where
 from adtrie.catalogue.sequences import Int64
@@ -21,17 +21,13 @@ from adtrie.live.added import NO_ENTRIES, AddedEntries, AddedRows
 from adtrie.live.blocks import Blocks
 
 Mask = NDArray[np.bool_]
-NO_COLUMN = Column(
-    *(np.zeros(0, np.uint32), [], np.zeros(0, np.uint32), np.zeros(0, np.uint32)),
-    *(np.zeros(0, np.uint32), np.zeros(0, np.float64)),
-)
 
 
 class Lenient(dict[str, Column]):
     """Columns in which an attribute that no row has is one without values, not an error."""
 
     def get(self, name: str, default: Any = None) -> Column:
-        return super().get(name, NO_COLUMN)
+        return super().get(name, NO_VALUES)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from adtrie.catalogue import BuildReport, Catalogue, EligibleTrie, EntrySet, Payload, Selection, Trie
 from adtrie.catalogue.build import NO_BID, Parts
-from adtrie.catalogue.columns import Column, columns_of
+from adtrie.catalogue.columns import NO_VALUES, Column, columns_of
 from adtrie.catalogue.filter_syntax import parse
 from adtrie.catalogue.filters import rows_where
 from adtrie.catalogue.merged import MergedTrie
 from adtrie.catalogue.selection import check_ids
 from adtrie.errors import InputError
 from adtrie.live.compaction import compacted
-from adtrie.live.state import NO_COLUMN, Mask, State, base_rows_where
+from adtrie.live.state import Mask, State, base_rows_where
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,14 +59,14 @@ class LiveSelection(Selection):
     @cached_property
     def rows(self) -> EntrySet:  # type: ignore[override]
         """The rows, those of the base before the added ones."""
-        return EntrySet.of_mask(np.concatenate([_mask(self._chosen.rows), self._chosen.added]))
+        return EntrySet.of_mask(np.concatenate([self._chosen.rows.mask(), self._chosen.added]))
 
     @cached_property
     def entries(self) -> EntrySet:  # type: ignore[override]
         """The eligible entries."""
         if not len(self._added_alive):
             return self._alive
-        return EntrySet.of_mask(np.insert(_mask(self._alive), self._state.entries.gaps.at, self._added_alive))
+        return EntrySet.of_mask(np.insert(self._alive.mask(), self._state.entries.gaps.at, self._added_alive))
 
     @cached_property
     def trie(self) -> Trie:
@@ -230,14 +230,14 @@ class Version(Catalogue):
     def _rows_where(self, where: str) -> _Chosen:
         columns, added = self.state.base.selector.columns, self.added_columns
         if added:
-            columns = columns | {name: NO_COLUMN for name in added if name not in columns}
+            columns = columns | {name: NO_VALUES for name in added if name not in columns}
         rows = base_rows_where(where, columns, self.state.base)
-        of_added = {name: added.get(name, NO_COLUMN) for name in columns}
+        of_added = {name: added.get(name, NO_VALUES) for name in columns}
         return _Chosen(rows, rows_where(parse(where), of_added, self.state.num_added))
 
     def _rows_of(self, entries: EntrySet) -> _Chosen:
         """All rows of entries. Raises InputError for a set over another number of entries."""
-        state, mask = self.state, _mask(EntrySet.every(self.num_entries) & entries)
+        state, mask = self.state, (EntrySet.every(self.num_entries) & entries).mask()
         at = state.entries.gaps.at + np.arange(len(state.entries))
         base = EntrySet.of_mask(np.delete(mask, at))
         has = np.zeros(len(state.entries), np.bool_)
@@ -275,9 +275,3 @@ def _depth(state: State) -> int:
 
 def _both(one: _Chosen, other: _Chosen) -> _Chosen:
     return _Chosen(one.rows & other.rows, one.added & other.added)
-
-
-def _mask(entries: EntrySet) -> Mask:
-    """bool[size]: which are members."""
-    bits = np.unpackbits(entries.words.astype("<u8").view(np.uint8), bitorder="little", count=entries.size)
-    return bits.view(np.bool_)
