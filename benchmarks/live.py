@@ -191,7 +191,7 @@ class Changing(threading.Thread):
 
 
 def sustained(live: LiveCatalogue, rate: int, at_once: int, seconds: float, rounds: int) -> dict[str, Any]:
-    """Requests with and without changes beside them, in turns; latencies of each and the rate that was kept."""
+    """Requests with and without changes beside them, in turns: latencies of each, and the rate kept."""
     quiet: list[float] = []
     busy: list[float] = []
     made, busy_s, elapsed = 0, 0.0, 0.0

@@ -16,7 +16,7 @@ from benchmarks import machine
 
 sys.path += [str(machine.ROOT / "tests" / part) for part in ("live", "catalogue")]
 
-from kills import check_kills  # noqa: E402
+from kills import check_kills
 
 
 def main() -> None:

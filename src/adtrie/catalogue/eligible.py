@@ -30,6 +30,7 @@ class EligibleTrie(RankedTrie):
     """
 
     eligible: EntrySet
+    _whole: Trie
 
     def __init__(self, whole: Trie, eligible: EntrySet) -> None:
         """Raises InputError for a set of another size, and for an empty one: there is nothing to search."""
