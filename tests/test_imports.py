@@ -26,6 +26,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "calibration_texts": CORE | {"models", "prompt", "evaluate", "train", "compress"},
     "compression": CORE | {"format", "models", "train", "compress", "calibration_texts"},
     "catalogue": {"errors"},
+    "live": {"errors", "catalogue"},
     "search": CORE | {"catalogue"},
     "train": CORE | {"format", "models", "engine", "prompt", "catalogue", "evaluate"},
     "evaluate": ANYTHING,

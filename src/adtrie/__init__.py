@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ModelError,
         TokenizerError,
     )
+    from adtrie.live import LiveCatalogue
     from adtrie.prompt import PromptTemplate
     from adtrie.search.sampling import Sampling
     from adtrie.search.text_rules import TextRules
@@ -30,6 +31,7 @@ _PLACES = {
     "adtrie.api": ("Hit", "Hits", "Model", "TargetOptions", "load_model"),
     "adtrie.catalogue": ("Catalogue", "EntrySet", "Neighbours", "Prior", "Selection"),
     "adtrie.creative": ("Creative", "Drafts"),
+    "adtrie.live": ("LiveCatalogue",),
     "adtrie.prompt": ("PromptTemplate",),
     "adtrie.search.sampling": ("Sampling",),
     "adtrie.search.text_rules": ("TextRules",),
@@ -55,6 +57,7 @@ __all__ = [
     "Hit",
     "Hits",
     "InputError",
+    "LiveCatalogue",
     "Model",
     "ModelError",
     "Neighbours",

@@ -235,6 +235,8 @@ class Model:
         catalogue.check_tokenizer(self.tokenizer.fingerprint)
         if selection is not None and selection.whole is not catalogue.trie:
             raise InputError("selection: made for another catalogue; make it with select() of this one")
+        if selection is None:
+            selection = catalogue.everything
         with self._lock:
             session = self._session(template, options)
             started = time.perf_counter()

@@ -120,6 +120,11 @@ class EntrySet:
         word = self.words.take(entry >> 6, mode="clip") >> (entry & 63).astype(np.uint64)
         return np.asarray((word & _ONE).astype(np.bool_) & (entry >= 0) & (entry < self.size))
 
+    def mask(self) -> NDArray[np.bool_]:
+        """bool[size]: which entries are members."""
+        packed = self.words.astype("<u8", copy=False).view(np.uint8)
+        return np.unpackbits(packed, bitorder="little", count=self.size).view(np.bool_)
+
     def members(self) -> Int64:
         """int64[len]: the members, ascending."""
         word = np.flatnonzero(self.words)

@@ -8,11 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.catalogue.columns import Column
+from adtrie.catalogue.lookup import IdIndex, Lookup
 from adtrie.catalogue.normalise import normalise
 from adtrie.catalogue.rows import Refusal, Row
 from adtrie.catalogue.sequences import Int64, common_prefixes, narrow_tokens, range_indices, sort_sequences
@@ -25,6 +28,7 @@ Progress = Callable[[int, int], None]
 REPORTED = 1000  # refusals and merges listed one by one; all are counted
 NO_BID = 1.0  # a row without a bid: log(bid) = 0 leaves its score as it is
 _BATCH_ROWS = 16384
+_NONE = np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,18 @@ class BuildReport:
     seconds: dict[str, float] = field(default_factory=dict)  # read, tokenise, sort
 
 
+@dataclass(frozen=True, eq=False)
+class AcceptedRow:
+    """A row as a catalogue takes it: text normalised, id never missing, `attributes` JSON or empty."""
+
+    line: int
+    id: str
+    text: str
+    attributes: str
+    bid: float
+    tokens: NDArray[np.int32]
+
+
 @dataclass(frozen=True)
 class Parts:
     """The arrays of a catalogue; rows of entry e are row_ptr[e]:row_ptr[e+1], one each without row_ptr."""
@@ -75,6 +91,12 @@ class Parts:
     row_ptr: NDArray[np.uint32] | None
     bids: NDArray[np.float64] | None
     attributes: StringTable | None
+    stored: tuple[IdIndex, dict[str, Column] | None] | None = None  # of `lookup`, where a snapshot had it
+
+    @cached_property
+    def lookup(self) -> Lookup:
+        """How rows are found."""
+        return Lookup(self.texts if self.ids is None else self.ids, self.attributes, self.stored)
 
 
 class _Accepted:
@@ -249,6 +271,26 @@ class Builder:
             dict(self._seconds),
         )
         return Parts(trie, texts, ids, row_ptr, bids, attributes), report
+
+    def accepted(self) -> list[AcceptedRow]:
+        """The rows taken so far, in order, with their tokens."""
+        accepted, found = self._accepted, []
+        lines, bids = np.concatenate([_NONE, *accepted.lines]), np.concatenate([_NONE, *accepted.bids])
+        ids = [t if i is None else i for i, t in zip(accepted.ids, accepted.texts, strict=True)]
+        texts, ids_table, attributes = _table(accepted.texts), _table(ids), _table(accepted.attributes)
+        lengths = np.concatenate([_NONE, *accepted.lengths]).astype(np.int64)
+        sequences = np.split(
+            np.concatenate([_NONE, *accepted.tokens]).astype(np.int32), np.cumsum(lengths)[:-1]
+        )
+        for i, tokens in enumerate(sequences if len(lengths) else []):
+            strings = ids_table.text(i), texts.text(i), attributes.text(i)
+            found.append(AcceptedRow(int(lines[i]), *strings, float(bids[i]), tokens))
+        return found
+
+    @property
+    def refused(self) -> tuple[Refusal, ...]:
+        """The first 1000 refusals, by line."""
+        return tuple(sorted(self._refused))
 
     def _strings(
         self, order: Int64, first: Int64

@@ -140,12 +140,12 @@ class Catalogue:
     def _rows(self, entry: int) -> range:
         if not 0 <= entry < self.num_entries:
             raise InputError(f"entry {entry} is not in the catalogue, expected 0 to {self.num_entries - 1}")
-        ptr = self._parts.row_ptr
-        if ptr is None:
-            return range(entry, entry + 1)
-        last = int(ptr[-1])  # damaged pointers may run past the rows
-        first = min(int(ptr[entry]), last - 1)
-        return range(first, max(first + 1, min(int(ptr[entry + 1]), last)))
+        return self.selector.rows_of_entry(entry)
+
+    @property
+    def parts(self) -> Parts:
+        """The arrays of the catalogue."""
+        return self._parts
 
     def text(self, entry: int) -> str:
         """The normalised text of an entry. Raises InputError for an entry outside the catalogue."""
@@ -179,10 +179,11 @@ class Catalogue:
         for row in self._rows(entry):
             name = self.text(entry) if parts.ids is None else parts.ids.text(row)
             bid = NO_BID if parts.bids is None else float(parts.bids[row])
-            found.append(Payload(name, bid, self._row_attributes(row)))
+            found.append(Payload(name, bid, self.row_attributes(row)))
         return found
 
-    def _row_attributes(self, row: int) -> dict[str, Any]:
+    def row_attributes(self, row: int) -> dict[str, Any]:
+        """Attributes of one row, empty when it has none."""
         table = self._parts.attributes
         return {} if table is None else row_attributes(table, row)
 
@@ -197,12 +198,18 @@ class Catalogue:
 
         `where` is a filter over attributes such as `country = DE and not adult`, or a set of entries. A row
         is in if it passes, has an id of `allow_ids` (unless None) and none of `deny_ids`; ids in no row are
-        counted. Attributes and ids are read once, on first use. Raises InputError naming what is wrong.
+        counted. Raises InputError naming what is wrong.
         """
-        return self._selector.select(where, allow_ids, deny_ids)
+        return self.selector.select(where, allow_ids, deny_ids)
+
+    @property
+    def everything(self) -> Selection | None:
+        """What a request without a filter may be answered with; None: every entry."""
+        return None
 
     @cached_property
-    def _selector(self) -> Selector:
+    def selector(self) -> Selector:
+        """Finds rows by attributes and ids."""
         return Selector(self._parts)
 
     @property

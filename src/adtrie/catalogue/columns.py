@@ -1,12 +1,12 @@
-"""Attributes of rows as columns: what rows are asked about, made of their JSON once. Knows no filter."""
+"""Attributes of rows as columns: for each value the rows that have it. Knows no filter and no file."""
 
 from __future__ import annotations
 
 import json
 import re
 from array import array
-from bisect import bisect_left
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,63 +14,142 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.catalogue.sequences import Int64, range_indices, row_pointers
 from adtrie.catalogue.strings import StringTable
 from adtrie.errors import FormatError
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 FALSE = frozenset(("", "0", "false", "no", "off"))  # texts that a bare attribute takes for no, in any case
-Rows = NDArray[np.uint32]  # row numbers, ascending; a row with a list of values may repeat
-Ordering = Callable[[Any, Any], Any]  # one of the comparisons of `operator`
+SEPARATORS = ("-", "/", ".", " > ")  # between a code and those below it
+Rows = NDArray[np.uint32]  # row numbers; a row with a list of values may repeat
+Mask = NDArray[np.bool_]
+Float64 = NDArray[np.float64]
+
+
+class SortedTexts(Sequence[bytes]):
+    """Distinct texts as UTF-8, ascending, which is the order of their code points."""
+
+    def __init__(self, table: StringTable) -> None:
+        self.table = table
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self.table.raw(at)
 
 
 @dataclass(frozen=True, eq=False)
 class Column:
     """The values of one attribute. A list gives its row several values; null is no value.
 
-    present: rows with any value, also one that is neither text nor number. texts: the distinct texts, sorted;
-    `codes` are indices into them for the rows `text_rows`. true and false are the texts "true" and "false".
-    `numbers` are the values of the rows `number_rows`, float64.
+    present: rows with any value, also one that is neither text nor number, ascending. Of the T texts, sorted,
+    text i has the rows text_rows[text_ptr[i] : text_ptr[i+1]], ascending; true and false are the texts "true"
+    and "false". number_rows are the rows of `numbers` float64, ascending by number. text_numbers float64[T]:
+    the number that a text is written as, NaN for one that is none.
     """
 
     present: Rows
-    texts: list[str]
+    texts: StringTable
+    text_ptr: Rows
     text_rows: Rows
-    codes: NDArray[np.uint32]
+    text_numbers: Float64
+    numbers: Float64
     number_rows: Rows
-    numbers: NDArray[np.float64]
+
+    def has(self, num_rows: int) -> Mask:
+        """bool[num_rows]: rows with any value."""
+        return _marked(num_rows, [self.present])
+
+    def equal(self, num_rows: int, texts: Iterable[str], numbers: Iterable[float]) -> Mask:
+        """Rows with a value equal to one of `texts`, or to one of `numbers` however it is written."""
+        codes = [code for text in texts for code in self._codes_from(text, _encoded(text) + b"\0")]
+        wanted = np.array(sorted(numbers), np.float64)
+        if len(wanted):
+            codes += np.flatnonzero(np.isin(self.text_numbers, wanted)).tolist()
+        first, last = (self.numbers.searchsorted(wanted, side).tolist() for side in ("left", "right"))
+        return self._mask(num_rows, np.unique(np.array(codes, np.int64)), list(zip(first, last, strict=True)))
+
+    def under(self, num_rows: int, codes: Iterable[str]) -> Mask:
+        """Rows with a text that is one of `codes` or goes on from one with -, /, . or " > "."""
+        chosen: list[int] = []
+        for code in codes:
+            chosen += self._codes_from(code, _encoded(code) + b"\0")
+            for separator in SEPARATORS:
+                chosen += self._codes_from(code + separator, _encoded(code + separator) + b"\xff")
+        return self._mask(num_rows, np.unique(np.array(chosen, np.int64)), [])
+
+    def ordered(self, num_rows: int, sign: str, value: str | float) -> Mask:
+        """Rows with a value on that side (<, <=, >, >=) of `value`: texts by code point, numbers by size."""
+        side = bisect_left if sign in ("<", ">=") else bisect_right
+        if isinstance(value, str):
+            at = side(SortedTexts(self.texts), _encoded(value))
+            codes = np.arange(at) if sign[0] == "<" else np.arange(at, len(self.texts))
+            return self._mask(num_rows, codes, [])
+        at = int(self.numbers.searchsorted(value, "left" if side is bisect_left else "right"))
+        end = int(self.numbers.searchsorted(np.inf, "right"))  # NaN is in no order
+        compare = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}[sign]
+        codes = np.flatnonzero(compare(self.text_numbers, value))
+        return self._mask(num_rows, codes, [(0, at) if sign[0] == "<" else (at, end)])
+
+    def true(self, num_rows: int) -> Mask:
+        """Rows with a number other than 0, or a text that does not say no."""
+        first, last = (int(self.numbers.searchsorted(0.0, side)) for side in ("left", "right"))
+        return self._mask(num_rows, self._codes_true, [(0, first), (last, len(self.numbers))])
 
     @cached_property
-    def _text_numbers(self) -> NDArray[np.float64]:
-        """float64[texts]: the number a text is written as, NaN for one that is none."""
-        return np.array([float(t) if NUMBER.fullmatch(t) else np.nan for t in self.texts], np.float64)
+    def _codes_true(self) -> Int64:
+        texts = map(self.texts.text, range(len(self.texts)))
+        return np.flatnonzero(np.array([text.strip().lower() not in FALSE for text in texts], np.bool_))
 
-    def _with_text(self, chosen: NDArray[np.bool_]) -> Rows:
-        return self.text_rows[chosen[self.codes]]
+    def _codes_from(self, text: str, end: bytes) -> range:
+        """The codes of the texts from `text` on, and before `end`."""
+        texts = SortedTexts(self.texts)
+        first = bisect_left(texts, _encoded(text))
+        return range(first, bisect_left(texts, end, first))
 
-    def rows_in(self, texts: set[str], numbers: set[float]) -> Rows:
-        """Rows with a value equal to one of `texts`, or to one of `numbers` however it is written."""
-        chosen = np.zeros(len(self.texts), np.bool_)
-        for text in texts:
-            at = bisect_left(self.texts, text)
-            if at < len(self.texts) and self.texts[at] == text:
-                chosen[at] = True
-        if not numbers:
-            return self._with_text(chosen)
-        wanted = np.array(sorted(numbers))
-        chosen |= np.isin(self._text_numbers, wanted)
-        return np.concatenate((self._with_text(chosen), self.number_rows[np.isin(self.numbers, wanted)]))
+    def _mask(self, num_rows: int, codes: Int64, ranges: list[tuple[int, int]]) -> Mask:
+        """bool[num_rows]: rows of some texts, and of ranges of the numbers, which are ascending."""
+        size = int((self.text_ptr[codes + 1].astype(np.int64) - self.text_ptr[codes]).sum())
+        size += sum(last - first for first, last in ranges)
+        if 2 * size > num_rows and self._is_single(num_rows):  # most rows: mark the others
+            others = np.ones(len(self.texts), np.bool_)
+            others[codes] = False
+            edges = [0, *(edge for one in ranges for edge in one), len(self.numbers)]
+            gaps = list(zip(edges[::2], edges[1::2], strict=True))
+            return ~_marked(num_rows, self._pieces(np.flatnonzero(others), gaps))
+        return _marked(num_rows, self._pieces(codes, ranges))
 
-    def rows_ordered(self, ordering: Ordering, value: str | float) -> Rows:
-        """Rows with a value v for which ordering(v, value): texts by code point, numbers by size."""
-        if isinstance(value, str):
-            return self._with_text(np.array([ordering(text, value) for text in self.texts], np.bool_))
-        chosen = ordering(self._text_numbers, value)  # NaN is in no order
-        return np.concatenate((self._with_text(chosen), self.number_rows[ordering(self.numbers, value)]))
+    def _pieces(self, codes: Int64, ranges: list[tuple[int, int]]) -> list[Rows]:
+        starts = self.text_ptr[codes].astype(np.int64)
+        counts = self.text_ptr[codes + 1].astype(np.int64) - starts
+        pieces = [self.number_rows[first:last] for first, last in ranges]
+        if len(codes) <= 16:
+            some = zip(starts.tolist(), counts.tolist(), strict=True)
+            return pieces + [self.text_rows[start : start + count] for start, count in some]
+        index = range_indices(starts, np.maximum(counts, 0))
+        return [*pieces, self.text_rows.take(index, mode="clip")] if len(self.text_rows) else pieces
 
-    def rows_true(self) -> Rows:
-        """Rows with a number other than 0, or a text that does not say no."""
-        chosen = np.array([text.strip().lower() not in FALSE for text in self.texts], np.bool_)
-        return np.concatenate((self._with_text(chosen), self.number_rows[self.numbers != 0]))
+    def _is_single(self, num_rows: int) -> bool:
+        """Whether every row has exactly one value, a text or a number."""
+        return len(self.text_rows) + len(self.number_rows) == num_rows and self._covers_all
+
+    @cached_property
+    def _covers_all(self) -> bool:
+        num_rows = len(self.text_rows) + len(self.number_rows)
+        return bool(_marked(num_rows, [self.text_rows, self.number_rows]).all())
+
+
+def _marked(num_rows: int, pieces: list[Rows]) -> Mask:
+    mask = np.zeros(num_rows, np.bool_)
+    for rows in pieces:
+        if len(rows) and num_rows:
+            mask.put(rows, True, mode="clip")  # rows out of range: a damaged snapshot
+    return mask
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 @dataclass
@@ -101,16 +180,26 @@ class _Growing:
     def finish(self) -> Column:
         """The column, its texts sorted."""
         texts = sorted(self.known)
-        rank = np.zeros(len(texts), np.uint32)
+        rank = np.zeros(len(texts), np.int64)
         rank[np.array([self.known[text] for text in texts], np.int64)] = np.arange(len(texts))
+        codes = rank[np.array(self.codes, np.int64)]
+        numbers = np.array(self.numbers, np.float64)
+        by_number = numbers.argsort(kind="stable")
+        encoded = [_encoded(text) for text in texts]
+        lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        written = [float(text) if NUMBER.fullmatch(text) else np.nan for text in texts]
         return Column(
             np.array(self.present, np.uint32),
-            texts,
-            np.array(self.text_rows, np.uint32),
-            rank[np.array(self.codes, np.uint32)],
-            np.array(self.number_rows, np.uint32),
-            np.array(self.numbers, np.float64),
+            StringTable.of([b"".join(encoded)], [lengths]),
+            row_pointers(np.bincount(codes, minlength=len(texts))).astype(np.uint32),
+            np.array(self.text_rows, np.uint32)[codes.argsort(kind="stable")],
+            np.array(written, np.float64),
+            numbers[by_number],
+            np.array(self.number_rows, np.uint32)[by_number],
         )
+
+
+NO_VALUES = _Growing().finish()  # of an attribute that no row has
 
 
 def _as_float(value: int | float) -> float:
@@ -122,10 +211,15 @@ def _as_float(value: int | float) -> float:
 
 def read_columns(attributes: StringTable | None) -> dict[str, Column]:
     """All attributes by name. Raises FormatError naming the row whose attributes are damaged."""
+    num_rows = 0 if attributes is None else len(attributes)
+    return columns_of(row_attributes(attributes, row) for row in range(num_rows) if attributes is not None)
+
+
+def columns_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Column]:
+    """The attributes of rows 0, 1, ... by name."""
     growing: dict[str, _Growing] = {}
-    for row in range(len(attributes) if attributes is not None else 0):
-        assert attributes is not None
-        for name, value in row_attributes(attributes, row).items():
+    for row, attributes in enumerate(rows):
+        for name, value in attributes.items():
             column = growing.get(name)
             if column is None:
                 column = growing[name] = _Growing()

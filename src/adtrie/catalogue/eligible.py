@@ -6,36 +6,22 @@ except that entries keep their numbers. docs/decisions/0013-eligibility-is-a-vie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adtrie.catalogue.bitmap import EntrySet
 from adtrie.catalogue.branches import LISTED_ABOVE
-from adtrie.catalogue.nodes import Children, Int32, Remaining, node_arrays
-from adtrie.catalogue.sequences import Int64, range_indices, row_pointers
+from adtrie.catalogue.nodes import Children
+from adtrie.catalogue.ranked import Ranked, RankedTrie
+from adtrie.catalogue.sequences import Int64, row_pointers
 from adtrie.catalogue.trie import Trie
 from adtrie.errors import InputError
 
 _BACK = 32  # entries looked back at once
 
 
-@dataclass(frozen=True)
-class _Ranked:
-    """By rank of the M eligible entries: length uint8[M]; shared uint8[M] with the eligible entry before.
-
-    own uint32[M+1]: tokens before each rank that their entry does not share with the one before it.
-    """
-
-    length: NDArray[np.uint8]
-    shared: NDArray[np.uint8]
-    own: NDArray[np.uint32]
-
-
-class EligibleTrie(Trie):
+class EligibleTrie(RankedTrie):
     """`whole` without the entries outside `eligible`; `num_entries` and entry numbers stay those of `whole`.
 
     A node is (lo, hi, depth) of `whole` while it holds several eligible entries, and (e, e+1, depth) once
@@ -44,6 +30,7 @@ class EligibleTrie(Trie):
     """
 
     eligible: EntrySet
+    _whole: Trie
 
     def __init__(self, whole: Trie, eligible: EntrySet) -> None:
         """Raises InputError for a set of another size, and for an empty one: there is nothing to search."""
@@ -60,8 +47,15 @@ class EligibleTrie(Trie):
             whole.edges, whole.offsets, whole.shared, whole.branches, whole.max_depth, whole.vocab_size
         )
         self.eligible = eligible
+        self._whole = whole._whole if isinstance(whole, EligibleTrie) else whole
 
     def _children(self, lo: Int64, hi: Int64, depth: Int64) -> Children:
+        fast = self._whole.fast
+        if fast is None:
+            return self._slow_children(lo, hi, depth)
+        return fast.children(lo, hi, depth, self.eligible)
+
+    def _slow_children(self, lo: Int64, hi: Int64, depth: Int64) -> Children:
         # Children without an eligible entry go before anything but their start is looked up.
         count, start = self._child_starts(lo, hi, depth)
         ptr = row_pointers(count)
@@ -112,45 +106,18 @@ class EligibleTrie(Trie):
         return holder
 
     @cached_property
-    def _ranked(self) -> _Ranked:
+    def ranked(self) -> Ranked:  # type: ignore[override]
         """Made on first use, in one pass over the shared lengths of all entries."""
         entry = self.eligible.members()
-        length = self.length(entry)
         shared = np.zeros(len(entry), np.uint8)
         # What two entries share is the least that any entry after the first shares with the one before it.
         shared[1:] = np.minimum.reduceat(self.shared[: entry[-1] + 1], entry[:-1] + 1)
-        own = np.zeros(len(entry) + 1, np.uint32)
-        np.cumsum(np.maximum(length - shared, 0), dtype=np.uint32, out=own[1:])
-        return _Ranked(length.astype(np.uint8), shared, own)
+        return Ranked.of(self.length(entry), shared)
 
-    def num_rows(self, lo: Any, hi: Any, depth: Any) -> Int64:
-        """int64[n]: non-leaf nodes with an eligible entry strictly below each node."""
-        lo, hi, depth = node_arrays(lo, hi, depth)
-        first, last = self.eligible.rank(lo), self.eligible.rank(hi)
-        own = self._ranked.own
-        after_first = own.take(last).astype(np.int64) - own.take(first + 1, mode="clip")
-        length = self._ranked.length.take(first, mode="clip").astype(np.int64)
-        count: Int64 = np.maximum(after_first + length - depth - (last - first), 0)
-        return count
+    def rank(self, position: Int64) -> Int64:
+        """Eligible entries before each position, int64 of the same shape."""
+        return self.eligible.rank(position)
 
-    def chain(self, lo: Any, hi: Any, depth: Any) -> tuple[Int64, Int32]:
-        """CSR (ptr int64[n+1], tokens int32): what the eligible entries of each node share below it."""
-        lo, hi, depth = node_arrays(lo, hi, depth)
-        parts: list[Int32] = []
-        ranks = zip(self.eligible.rank(lo).tolist(), self.eligible.rank(hi).tolist(), strict=True)
-        for (first, last), above in zip(ranks, depth.tolist(), strict=True):
-            shared = self._ranked.shared[first + 1 : last]
-            until = int(shared.min()) if len(shared) else self.max_depth
-            parts.append(self.tokens(int(self.eligible.select(first)))[above:until])
-        counts = np.array([len(part) for part in parts], dtype=np.int64)
-        return row_pointers(counts), np.concatenate([np.zeros(0, np.int32), *parts])
-
-    def remaining(self, lo: Any, hi: Any, depth: Any) -> Remaining:
-        """Longest and mean number of tokens from each node to the ends of its eligible entries."""
-        lo, hi, depth = node_arrays(lo, hi, depth)
-        first = self.eligible.rank(lo)
-        count = self.eligible.rank(hi) - first
-        length = self._ranked.length.take(range_indices(first, count)).astype(np.int64)
-        begin = np.cumsum(count) - count
-        longest = np.maximum.reduceat(length, begin)
-        return Remaining(longest - depth, np.add.reduceat(length, begin) / count - depth)
+    def entry_at(self, rank: int) -> int:
+        """The eligible entry with `rank` of them before it."""
+        return int(self.eligible.select(rank))

@@ -3,10 +3,12 @@
     filter     = all ("or" all)*
     all        = one ("and" one)*
     one        = "not" one | "(" filter ")" | "has" name | name [test]
-    test       = ("=" | "!=" | "<" | "<=" | ">" | ">=") value | ["not"] "in" "[" [value ("," value)*] "]"
+    test       = ("=" | "!=" | "<" | "<=" | ">" | ">=") value | ["not"] ("in" | "under") list
+    list       = "[" [value ("," value)*] "]"
 
 Names and values are words, or texts in single or double quotes (backslash takes the next character as it is).
-An unquoted value that is written as a number is a number. A name alone asks for a true value.
+An unquoted value that is written as a number is a number. A name alone asks for a true value. `under` takes
+codes and all those below them: `iab under [IAB25]` is true of IAB25 and IAB25-3.
 """
 
 from __future__ import annotations
@@ -16,7 +18,19 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from adtrie.catalogue.columns import NUMBER
-from adtrie.catalogue.filters import ORDERINGS, AnyOf, Every, Filter, Has, IsIn, IsTrue, Not, Ordered, Value
+from adtrie.catalogue.filters import (
+    ORDERINGS,
+    AnyOf,
+    Every,
+    Filter,
+    Has,
+    IsIn,
+    IsTrue,
+    Not,
+    Ordered,
+    Under,
+    Value,
+)
 from adtrie.errors import InputError
 
 MAX_CHARS = 65_536
@@ -149,20 +163,22 @@ class _Parser:
                 return Ordered(name.text, name.at, sign, value)
             equal = IsIn(name.text, name.at, (value,))
             return equal if sign == "=" else Not(equal)
-        if self.next.is_word("in"):
+        if self.next.is_word("in", "under"):
             return self.membership(name)
-        if self.next.is_word("not") and self.tokens[self.position + 1].is_word("in"):
+        if self.next.is_word("not") and self.tokens[self.position + 1].is_word("in", "under"):
             self.take()
             return Not(self.membership(name))
         return IsTrue(name.text, name.at)
 
-    def membership(self, name: _Token) -> IsIn:
-        self.take()
+    def membership(self, name: _Token) -> IsIn | Under:
+        is_under = self.take().is_word("under")
         if not self.next.is_sign("["):
             self.fail("'['")
         self.take()
         values: list[Value] = []
+        codes: list[str] = []
         while not (self.next.is_sign("]") and not values):
+            codes.append(self.next.text)
             values.append(self.value())
             if not self.next.is_sign(","):
                 break
@@ -170,6 +186,8 @@ class _Parser:
         if not self.next.is_sign("]"):
             self.fail("',' or ']'")
         self.take()
+        if is_under:
+            return Under(name.text, name.at, tuple(codes))
         return IsIn(name.text, name.at, tuple(values))
 
     def name(self) -> _Token:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -11,15 +10,10 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.catalogue.columns import Column, Ordering
+from adtrie.catalogue.columns import Column
 from adtrie.errors import InputError
 
-ORDERINGS: dict[str, Ordering] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
+ORDERINGS = ("<", "<=", ">", ">=")
 _NAMES_COMPARED = 1_000  # names looked through for one that is spelled alike,
 _NAME_CHARS = 80  # and the characters of each that count
 Value = str | float
@@ -48,6 +42,15 @@ class IsIn:
     name: str
     at: int
     values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Under:
+    """Rows with one of the codes, or with a code below one: IAB25-3 is below IAB25."""
+
+    name: str
+    at: int
+    codes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ class AnyOf:
     parts: tuple[Filter, ...]
 
 
-Filter = Has | IsTrue | IsIn | Ordered | Not | Every | AnyOf
+Test = Has | IsTrue | IsIn | Under | Ordered
+Filter = Test | Not | Every | AnyOf
 
 
 def rows_where(found: Filter, columns: Mapping[str, Column], num_rows: int) -> NDArray[np.bool_]:
@@ -95,26 +99,26 @@ def rows_where(found: Filter, columns: Mapping[str, Column], num_rows: int) -> N
             for part in parts[1:]:
                 join(mask, rows_where(part, columns, num_rows), out=mask)
             return mask
-        case Has() | IsTrue() | IsIn() | Ordered():
-            mask = np.zeros(num_rows, np.bool_)
-            mask[_rows(found, _column(found, columns))] = True
-            return mask
+        case Has() | IsTrue() | IsIn() | Under() | Ordered():
+            return _mask(found, _column(found, columns), num_rows)
 
 
-def _rows(test: Has | IsTrue | IsIn | Ordered, column: Column) -> NDArray[np.uint32]:
+def _mask(test: Test, column: Column, num_rows: int) -> NDArray[np.bool_]:
     match test:
         case Has():
-            return column.present
+            return column.has(num_rows)
         case IsTrue():
-            return column.rows_true()
+            return column.true(num_rows)
         case IsIn(values=values):
             texts = {value for value in values if isinstance(value, str)}
-            return column.rows_in(texts, {value for value in values if not isinstance(value, str)})
+            return column.equal(num_rows, texts, {value for value in values if not isinstance(value, str)})
+        case Under(codes=codes):
+            return column.under(num_rows, codes)
         case Ordered(sign=sign, value=value):
-            return column.rows_ordered(ORDERINGS[sign], value)
+            return column.ordered(num_rows, sign, value)
 
 
-def _column(test: Has | IsTrue | IsIn | Ordered, columns: Mapping[str, Column]) -> Column:
+def _column(test: Test, columns: Mapping[str, Column]) -> Column:
     column = columns.get(test.name)
     if column is not None:
         return column

@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.catalogue import lookup
 from adtrie.catalogue.branches import BranchTable
 from adtrie.catalogue.build import Parts
 from adtrie.catalogue.snapshot import Snapshot
@@ -51,7 +52,7 @@ def to_arrays(parts: Parts) -> dict[str, NDArray[Any]]:
         arrays["row_ptr"] = parts.row_ptr
     if parts.bids is not None:
         arrays["bids"] = parts.bids
-    return arrays
+    return arrays | lookup.to_arrays(parts.lookup)
 
 
 def read_info(snapshot: Snapshot) -> CatalogueInfo:
@@ -115,8 +116,10 @@ def from_arrays(snapshot: Snapshot, info: CatalogueInfo) -> Parts:
     ids = read.table("ids", num_rows)
     bids = read.take("bids", "f8", num_rows) if "bids" in read.left else None
     attributes = read.table("attributes", num_rows)
+    num_names = num_entries if ids is None else num_rows
+    stored = lookup.from_arrays(read.take, read.left.__contains__, num_names, snapshot.path)
     if texts is None or read.left or num_rows < num_entries:
         raise FormatError(
             f"{snapshot.path}: missing texts or foreign sections {sorted(read.left)}; rebuild it"
         )
-    return Parts(trie, texts, ids, row_ptr, cast("NDArray[np.float64] | None", bids), attributes)
+    return Parts(trie, texts, ids, row_ptr, cast("NDArray[np.float64] | None", bids), attributes, stored)

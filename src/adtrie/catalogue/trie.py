@@ -6,12 +6,14 @@ Lookups are clipped: damaged arrays (an unverified snapshot) give wrong children
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adtrie.catalogue.branches import LISTED_ABOVE, BranchTable
+from adtrie.catalogue.fast import FastTrie
 from adtrie.catalogue.nodes import Children, Int32, Remaining, Subtree, join_levels, node_arrays
 from adtrie.catalogue.sequences import (
     Int64,
@@ -118,7 +120,19 @@ class Trie:
             return self._root
         return self._children(lo, hi, depth)
 
+    @cached_property
+    def fast(self) -> FastTrie | None:
+        """The native twin of `children`, None where it was not built."""
+        if not FastTrie.is_built():
+            return None
+        arrays = self.edges, self.offsets, self.shared, self.branches
+        return FastTrie(*arrays, self.max_depth, self.vocab_size)
+
     def _children(self, lo: Int64, hi: Int64, depth: Int64) -> Children:
+        fast = self.fast
+        return self._slow_children(lo, hi, depth) if fast is None else fast.children(lo, hi, depth)
+
+    def _slow_children(self, lo: Int64, hi: Int64, depth: Int64) -> Children:
         # Called for every beam step: array methods instead of numpy functions save a third of its time.
         count, start = self._child_starts(lo, hi, depth)
         ptr = row_pointers(count)

@@ -30,9 +30,13 @@ def command(
     """Print the shape, types, sizes and fingerprint of a model or a catalogue."""
     from adtrie.catalogue.snapshot import is_snapshot
     from adtrie.cli.packed_tables import linear_table
+    from adtrie.live.folder import is_live
 
     path = Path(source)
-    findings = examine_catalogue(path, verify) if is_snapshot(path) else examine_model(source, verify)
+    if is_snapshot(path):
+        findings = examine_catalogue(path, verify)
+    else:
+        findings = examine_live(path) if is_live(path) else examine_model(source, verify)
     if json:
         emit_json(findings)
         return
@@ -56,6 +60,25 @@ def examine_catalogue(path: Path, verify: bool) -> dict[str, object]:
         "text_bytes": catalogue.text_bytes,
         **asdict(catalogue.info),
         "verified": verify,
+    }
+
+
+def examine_live(path: Path) -> dict[str, object]:
+    """Facts of the newest version of a live catalogue; all of its logs are checked."""
+    from adtrie.live import LiveCatalogue
+
+    live = LiveCatalogue.open(path, write=False)
+    version = live.snapshot()
+    return {
+        "kind": "live catalogue",
+        "folder": str(path),
+        "version": version.number,
+        "oldest_version": live.oldest,
+        "base": version.state.base_number,
+        "entries": version.num_live,
+        "added_rows": version.state.num_added,
+        "pauses": list(version.pauses),
+        **{name: value for name, value in asdict(version.info).items() if not name.startswith("num_")},
     }
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from adtrie.cli import explanation, queries
+from adtrie.cli.catalogues import Answering
 from adtrie.cli.download import announce
-from adtrie.cli.neighbours import NeighboursOption, PastOption, neighbours_of
+from adtrie.cli.neighbours import NeighboursOption, PastOption
 from adtrie.cli.options import (
     AdapterOption,
     JsonOption,
@@ -22,8 +23,7 @@ from adtrie.cli.options import (
     WeightsChoice,
     WeightsOption,
 )
-from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, note, printable, warn
-from adtrie.cli.text_files import read_lines
+from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, printable, warn
 from adtrie.errors import CapacityError, InputError
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ EXAMPLE = 'Example: adtrie target -m smollm2-135m -c products.cat --k 3 "sim fre
 @guarded
 def command(
     model: ModelOption,
-    catalogue: Annotated[Path, typer.Option("--catalogue", "-c", help="Snapshot made by 'adtrie index'.")],
+    catalogue: Annotated[
+        Path, typer.Option("--catalogue", "-c", help="Snapshot made by 'adtrie index', or a live one.")
+    ],
     query: Annotated[
         list[str] | None, typer.Argument(help="Queries; none: one per line of standard input.")
     ] = None,
@@ -63,6 +65,15 @@ def command(
         str | None,
         typer.Option(help="Only entries whose attributes pass, as in 'country = DE and not adult'."),
     ] = None,
+    block: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="ATTRIBUTE=CODE,CODE: no row of these categories or of one below, as in iab=IAB25."
+        ),
+    ] = None,
+    taxonomy: Annotated[
+        Path | None, typer.Option(help="IAB table (.tsv) of the categories of --block; IAB25-3 needs none.")
+    ] = None,
     allow_ids: Annotated[Path | None, typer.Option(help="Only rows with these ids, one a line.")] = None,
     deny_ids: Annotated[Path | None, typer.Option(help="No row with these ids, one a line.")] = None,
     neighbours: NeighboursOption = None,
@@ -83,8 +94,7 @@ def command(
     those that --where and the ids leave). A line of standard input that is no query (empty, too long, not
     UTF-8) is reported, the others are answered, and the exit code is 1.
     """
-    from adtrie.api import TargetOptions, load_model
-    from adtrie.catalogue import Catalogue
+    from adtrie.api import Model, TargetOptions, load_model
     from adtrie.explain import explain as explain_query
     from adtrie.prompt import PromptTemplate
 
@@ -92,24 +102,24 @@ def command(
         raise typer.BadParameter("--explain and --why follow a search without --neighbours and --past")
     options = TargetOptions(k, mode.value, score.value, width, max_rows)
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
-    opened = Catalogue.open(catalogue)
-    selection = select(opened, where, allow_ids, deny_ids)
-    seeds = neighbours_of(opened, neighbours, past)
-    filters = filters_of(opened, where, allow_ids, deny_ids) if why is not None else {}
+    passing = filter_of(where, block, taxonomy)
+    answering = Answering(catalogue, passing, allow_ids, deny_ids, neighbours, past)
+    filters = filters_of(answering.catalogue, passing, allow_ids, deny_ids) if why is not None else {}
     announce(model)
     loaded = load_model(model, adapter=adapter, weights=weights.value, threads=threads)
-    opened.check_tokenizer(loaded.tokenizer.fingerprint)
+    answering.catalogue.check_tokenizer(loaded.tokenizer.fingerprint)
     num_refused = 0
     for line in queries.lines(query, "queries"):
         try:
             if line.error:
                 raise InputError(line.error)
+            answering.refresh()
+            asked = (loaded, line.text, answering.catalogue, options, template)
             if explain or why is not None:
-                said = explain_query(loaded, line.text, opened, options, template, selection=selection)
+                said = explain_query(*asked, selection=answering.selection)
                 hits, more = said.hits, _explained(said, explain, why, filters)
             else:
-                hits = loaded.answer(line.text, opened, options, template, selection=selection, seeds=seeds)
-                more = {}
+                hits, more = Model.answer(*asked, selection=answering.selection, seeds=answering.seeds), {}
         except (InputError, CapacityError) as error:
             num_refused += 1
             _refuse(line, str(error), json)
@@ -119,18 +129,24 @@ def command(
         raise typer.Exit(ExitCode.ERROR)
 
 
-def select(
-    catalogue: Catalogue, where: str | None, allow_ids: Path | None, deny_ids: Path | None
-) -> Selection | None:
-    """What the options allow, told on stderr; None without any of them."""
-    if where is None and allow_ids is None and deny_ids is None:
-        return None
-    allowed = read_lines("--allow-ids", allow_ids) if allow_ids is not None else None
-    denied = read_lines("--deny-ids", deny_ids) if deny_ids is not None else None
-    selection = catalogue.select(where, allow_ids=allowed, deny_ids=denied)
-    unknown = f", {selection.num_unknown_ids:,} ids in no row" if selection.num_unknown_ids else ""
-    note(f"{len(selection):,} of {catalogue.num_entries:,} entries eligible{unknown}")
-    return selection
+def filter_of(where: str | None, block: list[str] | None, taxonomy: Path | None) -> str | None:
+    """One filter of --where and --block. Raises InputError for a block that is not ATTRIBUTE=CODE,CODE."""
+    from adtrie.catalogue.filter_syntax import parse
+    from adtrie.catalogue.taxonomy import Taxonomy, blocking
+
+    if not block:
+        return where
+    known = None if taxonomy is None else Taxonomy.read(taxonomy)
+    if where is not None:
+        parse(where)  # alone: a position in it must not be one in the whole
+    parts = [] if where is None else [f"({where})"]
+    for one in block:
+        attribute, sign, codes = one.partition("=")
+        if not sign or not attribute.strip():
+            raise InputError(f"--block: expected ATTRIBUTE=CODE,CODE, got {one[:60]!r}")
+        wanted = [code.strip() for code in codes.split(",") if code.strip()]
+        parts.append(blocking(attribute.strip(), wanted, known))
+    return " and ".join(parts) or None
 
 
 def filters_of(

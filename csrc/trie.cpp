@@ -1,0 +1,198 @@
+#include "trie.h"
+
+#include <algorithm>
+
+namespace adtrie {
+
+namespace {
+
+constexpr int64_t kListedAbove = 256;
+constexpr int64_t kBack = 256;  // entries looked back one by one before the listed nodes are asked
+
+int64_t clip(int64_t value, int64_t low, int64_t high) { return std::min(std::max(value, low), high); }
+
+}  // namespace
+
+int64_t EntryBits::rank(int64_t entry, int64_t size) const {
+  entry = clip(entry, 0, size);
+  if (words == nullptr) return entry;
+  const int64_t word = entry >> 6;
+  const int64_t below = entry & 63;
+  return ranks[word] + (below == 0 ? 0 : __builtin_popcountll(words[word] << (64 - below)));
+}
+
+int64_t EntryBits::select(int64_t rank, int64_t size) const {
+  if (words == nullptr) return rank;
+  const int64_t num_words = (size + 63) >> 6;
+  // The last word with at most `rank` members before it.
+  const int64_t word = std::upper_bound(ranks, ranks + num_words, static_cast<uint32_t>(rank)) - ranks - 1;
+  if (word < 0) return size;
+  uint64_t bits = words[word];
+  for (int64_t left = rank - ranks[word]; left > 0 && bits != 0; --left) bits &= bits - 1;
+  return bits == 0 ? size : word * 64 + __builtin_ctzll(bits);
+}
+
+void ChildList::add(int32_t token, int64_t first, int64_t last, bool leaf) {
+  tokens.push_back(token);
+  lo.push_back(first);
+  hi.push_back(last);
+  is_leaf.push_back(leaf);
+}
+
+TrieChildren::TrieChildren(const TrieArrays& arrays) : a_(arrays) {
+  by_depth_.reserve(a_.num_listed);
+  for (size_t i = 0; i < a_.num_listed; ++i)
+    by_depth_.emplace_back((a_.key[i] & 255) << 32 | a_.key[i] >> 8, static_cast<int64_t>(a_.key_hi[i]));
+  std::sort(by_depth_.begin(), by_depth_.end());
+}
+
+ChildList TrieChildren::children(const NodeList& nodes, const EntryBits& eligible) const {
+  ChildList out;
+  out.ptr.reserve(nodes.size + 1);
+  out.ptr.push_back(0);
+  for (size_t i = 0; i < nodes.size; ++i) {
+    append(nodes.lo[i], nodes.hi[i], nodes.depth[i], eligible, out);
+    out.ptr.push_back(static_cast<int64_t>(out.tokens.size()));
+  }
+  return out;
+}
+
+void TrieChildren::append(int64_t lo, int64_t hi, int64_t depth, const EntryBits& eligible,
+                          ChildList& out) const {
+  lo = clip(lo, 0, a_.num_entries);
+  hi = clip(hi, 0, a_.num_entries);
+  if (lo >= hi) return;
+  if (hi - lo > kListedAbove) {
+    const int64_t key = lo * 256 + depth;
+    const size_t slot = std::lower_bound(a_.key, a_.key + a_.num_listed, key) - a_.key;
+    if (slot < a_.num_listed && a_.key[slot] == key && a_.key_hi[slot] == hi) {
+      const size_t end = std::min<size_t>(a_.ptr[slot + 1], a_.num_first);
+      for (size_t at = a_.ptr[slot]; at < end; ++at) {
+        const int64_t start = clip(a_.first[at], lo, hi - 1);
+        const int64_t stop = at + 1 < end ? clip(a_.first[at + 1], start + 1, hi) : hi;
+        child(start, stop, depth, eligible, out);
+      }
+      return;
+    }
+  }
+  int64_t start = lo;
+  for (int64_t entry = lo + 1; entry < hi; ++entry) {
+    if (a_.shared[entry] != static_cast<uint8_t>(depth)) continue;
+    child(start, entry, depth, eligible, out);
+    start = entry;
+  }
+  child(start, hi, depth, eligible, out);
+}
+
+// The child of a node at `depth` that holds the entries [lo, hi), unless none of them is eligible.
+void TrieChildren::child(int64_t lo, int64_t hi, int64_t depth, const EntryBits& eligible,
+                         ChildList& out) const {
+  if (eligible.words != nullptr) {
+    const int64_t rank = eligible.rank(lo, a_.num_entries);
+    const int64_t count = eligible.rank(hi, a_.num_entries) - rank;
+    if (count == 0) return;
+    if (count == 1 && hi - lo > 1) {
+      const int32_t token = token_at(lo, depth);  // the first entry of the child is likelier to hold it
+      lo = clip(eligible.select(rank, a_.num_entries), lo, hi - 1);
+      out.add(token, lo, lo + 1, length(lo) <= depth + 1 || depth + 1 >= a_.max_depth);
+      return;
+    }
+  }
+  const bool leaf = (hi - lo == 1 && length(lo) <= depth + 1) || depth + 1 >= a_.max_depth;
+  out.add(token_at(lo, depth), lo, hi, leaf);
+}
+
+int64_t TrieChildren::length(int64_t entry) const {
+  const int64_t own = static_cast<int64_t>(a_.offsets[entry + 1]) - a_.offsets[entry];
+  return clip(own + a_.shared[entry], 1, a_.max_depth);
+}
+
+int32_t TrieChildren::token_at(int64_t entry, int64_t depth) const {
+  if (a_.shared[entry] > depth) entry = holder(entry, depth);
+  const int64_t edge = static_cast<int64_t>(a_.offsets[entry]) + depth - a_.shared[entry];
+  const int64_t at = clip(edge, 0, static_cast<int64_t>(a_.num_edges) - 1);
+  const int64_t token =
+      a_.wide ? static_cast<const uint32_t*>(a_.edges)[at] : static_cast<const uint16_t*>(a_.edges)[at];
+  return static_cast<int32_t>(std::min(token, a_.vocab_size - 1));
+}
+
+// The last entry up to `entry` that shares at most `depth` tokens with the one before: it stores that token.
+int64_t TrieChildren::holder(int64_t entry, int64_t depth) const {
+  const int64_t stop = std::max<int64_t>(entry - kBack, 0);
+  for (int64_t at = entry; at >= stop; --at)
+    if (a_.shared[at] <= depth) return at;
+  const int64_t key = (depth + 1) << 32;
+  auto next = std::upper_bound(by_depth_.begin(), by_depth_.end(), std::make_pair(key + entry, INT64_MAX));
+  if (next != by_depth_.begin()) {
+    const auto& [found, hi] = *--next;
+    if (found >> 32 == depth + 1 && hi > entry) return clip(found & 0xFFFFFFFF, 0, entry);
+  }
+  return entry;
+}
+
+namespace {
+
+// The children on one side of the node that holds its entries [lo, hi), with bounds as that side numbers them.
+void append_side(const TrieChildren& side, const EntryBits& live, int64_t lo, int64_t hi, int64_t depth,
+                 ChildList& out) {
+  out.tokens.clear();
+  out.lo.clear();
+  out.hi.clear();
+  out.is_leaf.clear();
+  if (live.words != nullptr && hi > lo) {
+    const int64_t rank = live.rank(lo, side.num_entries());
+    const int64_t count = live.rank(hi, side.num_entries()) - rank;
+    if (count == 0) return;
+    if (count == 1) {  // the other side may have widened the node
+      lo = live.select(rank, side.num_entries());
+      hi = lo + 1;
+    }
+  }
+  side.append(lo, hi, depth, live, out);
+}
+
+}  // namespace
+
+ChildList MergedChildren::children(const NodeList& nodes) const {
+  const int64_t* gaps_end = gaps + added.num_entries();
+  const int64_t* at_end = added_at + added.num_entries();
+  ChildList out, of_base, of_added;
+  out.ptr.reserve(nodes.size + 1);
+  out.ptr.push_back(0);
+  for (size_t i = 0; i < nodes.size; ++i) {
+    const int64_t depth = nodes.depth[i];
+    const int64_t first = std::lower_bound(added_at, at_end, nodes.lo[i]) - added_at;
+    const int64_t last = std::lower_bound(added_at + first, at_end, nodes.hi[i]) - added_at;
+    append_side(base, base_live, nodes.lo[i] - first, nodes.hi[i] - last, depth, of_base);
+    if (first < last) append_side(added, added_live, first, last, depth, of_added);
+    // Entries added outside the node stand before or after all of its base entries.
+    const auto position = [&](int64_t entry) {
+      return entry + (std::upper_bound(gaps + first, std::min(gaps + last, gaps_end), entry) - gaps);
+    };
+    const size_t num_base = of_base.tokens.size(), num_added = first < last ? of_added.tokens.size() : 0;
+    for (size_t b = 0, a = 0; b < num_base || a < num_added;) {
+      const bool take_base = a == num_added || (b < num_base && of_base.tokens[b] <= of_added.tokens[a]);
+      const bool take_added = b == num_base || (a < num_added && of_added.tokens[a] <= of_base.tokens[b]);
+      int64_t lo = INT64_MAX, hi = 0;
+      if (take_base) {
+        lo = position(of_base.lo[b]);
+        hi = position(of_base.hi[b] - 1) + 1;
+      }
+      if (take_added) {
+        lo = std::min(lo, added_at[of_added.lo[a]]);
+        hi = std::max(hi, added_at[of_added.hi[a] - 1] + 1);
+      }
+      if (take_base && take_added)
+        out.add(of_base.tokens[b], lo, hi, false);
+      else
+        out.add(take_base ? of_base.tokens[b] : of_added.tokens[a], lo, hi,
+                take_base ? of_base.is_leaf[b] : of_added.is_leaf[a]);
+      b += take_base;
+      a += take_added;
+    }
+    out.ptr.push_back(static_cast<int64_t>(out.tokens.size()));
+  }
+  return out;
+}
+
+}  // namespace adtrie

@@ -1,0 +1,44 @@
+"""Children of trie nodes, the fast twin of adtrie.catalogue.trie, eligible and merged."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Found = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
+
+class Trie:
+    def __init__(
+        self,
+        edges: NDArray[Any],
+        offsets: NDArray[np.uint32],
+        shared: NDArray[np.uint8],
+        key: NDArray[np.int64],
+        hi: NDArray[np.uint32],
+        ptr: NDArray[np.uint32],
+        first: NDArray[np.uint32],
+        max_depth: int,
+        vocab_size: int,
+    ) -> None: ...
+    def children(
+        self,
+        lo: NDArray[np.int64],
+        hi: NDArray[np.int64],
+        depth: NDArray[np.int64],
+        words: NDArray[np.uint64] | None,
+        ranks: NDArray[np.uint32] | None,
+    ) -> _Found: ...
+
+def merged_children(
+    base: Trie,
+    base_words: NDArray[np.uint64] | None,
+    base_ranks: NDArray[np.uint32] | None,
+    added: Trie,
+    added_words: NDArray[np.uint64] | None,
+    added_ranks: NDArray[np.uint32] | None,
+    gaps: NDArray[np.int64],
+    added_at: NDArray[np.int64],
+    lo: NDArray[np.int64],
+    hi: NDArray[np.int64],
+    depth: NDArray[np.int64],
+) -> _Found: ...

@@ -1,0 +1,144 @@
+"""What a version of a live catalogue is made of: immutable, sharing with its neighbours what did not change.
+
+Rows 0 to R - 1 are those of the base, R + j is added row j. Knows no log and no search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adtrie.catalogue import Catalogue, EntrySet
+from adtrie.catalogue.columns import NO_VALUES, Column
+from adtrie.catalogue.filter_syntax import parse
+from adtrie.catalogue.filters import rows_where
+from adtrie.catalogue.sequences import Int64
+from adtrie.live.added import NO_ENTRIES, AddedEntries, AddedRows
+from adtrie.live.blocks import Blocks
+
+Mask = NDArray[np.bool_]
+
+
+class Lenient(dict[str, Column]):
+    """Columns in which an attribute that no row has is one without values, not an error."""
+
+    def get(self, name: str, default: Any = None) -> Column:
+        return super().get(name, NO_VALUES)
+
+
+@dataclass(frozen=True, eq=False)
+class Pausing:
+    """A pause and the rows of the base it takes out."""
+
+    where: str
+    rows: EntrySet
+
+    @classmethod
+    def of(cls, where: str, base: Catalogue) -> Pausing:
+        """The pause of a filter that can be read; attributes that no row has are fine."""
+        return cls(where, base_rows_where(where, Lenient(base.selector.columns), base))
+
+
+def base_rows_where(where: str, columns: Mapping[str, Column], base: Catalogue) -> EntrySet:
+    """The rows of the base that pass."""
+    return EntrySet.of_mask(rows_where(parse(where), columns, base.selector.num_rows))
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A version of a catalogue, made of the base that is version `base_number` and of changes.
+
+    present: rows of the base that were not removed; live: of these, not paused; alive: base entries with a
+    live row of the base. Of the A = len(added_present) added rows that this version has: present, paused and
+    bid of each. bids: of the base's rows, None while all of them and of the snapshot are 1.0.
+    """
+
+    number: int
+    base_number: int
+    base: Catalogue
+    present: EntrySet
+    live: EntrySet
+    alive: EntrySet
+    pauses: tuple[Pausing, ...]
+    bids: Blocks | None
+    added: AddedRows
+    entries: AddedEntries
+    added_present: Mask
+    added_paused: Mask
+    added_bids: NDArray[np.float64]
+
+    @classmethod
+    def first(cls, number: int, base: Catalogue, pauses: tuple[str, ...] = ()) -> State:
+        """The version that is a base as it stands, with the pauses it has."""
+        rows = EntrySet.every(base.selector.num_rows)
+        bids = None if base.parts.bids is None else Blocks.of(base.parts.bids)
+        none = np.zeros(0, np.bool_)
+        state = cls(
+            number=number,
+            base_number=number,
+            base=base,
+            present=rows,
+            live=rows,
+            alive=EntrySet.every(base.num_entries),
+            pauses=(),
+            bids=bids,
+            added=AddedRows(base.trie),
+            entries=NO_ENTRIES,
+            added_present=none,
+            added_paused=none,
+            added_bids=np.zeros(0, np.float64),
+        )
+        if not pauses:
+            return state
+        pausings = tuple(Pausing.of(where, base) for where in pauses)
+        live, alive = live_rows(state, rows, pausings)
+        return replace(state, pauses=pausings, live=live, alive=alive)
+
+    @property
+    def num_added(self) -> int:
+        """Added rows, those removed again included."""
+        return len(self.added_present)
+
+    @property
+    def added_live(self) -> Mask:
+        """bool[A]: added rows that are present and not paused."""
+        return self.added_present & ~self.added_paused
+
+    @property
+    def owner(self) -> Int64:
+        """int64[A]: the entry of each added row, as `AddedRows.owner` has it."""
+        return np.frombuffer(self.added.owner[: self.num_added], np.int64)
+
+    def entries_with(self, alive: EntrySet, added: Mask) -> tuple[EntrySet, Mask]:
+        """`alive` and the entries of the rows in `added`: of the base, and bool[D] of the added."""
+        owner = self.owner[added]
+        attached = owner[owner >= 0]
+        if len(attached):
+            alive = alive | EntrySet.of_entries(attached, self.base.num_entries)
+        has = np.zeros(len(self.entries), np.bool_)
+        has[-1 - owner[owner < 0]] = True
+        return alive, has[self.entries.number]
+
+
+def live_rows(state: State, present: EntrySet, pauses: tuple[Pausing, ...]) -> tuple[EntrySet, EntrySet]:
+    """`live` and `alive` of a state with other rows present and other pauses."""
+    live = present
+    for one in pauses:
+        live = live - one.rows
+    if state.base.parts.row_ptr is None:
+        return live, live
+    selector, differ = state.base.selector, _members(live.words ^ state.live.words)
+    entries = np.unique(selector.entry_of_row(differ))
+    has = live.count(*selector.bounds(entries)) > 0
+    size = state.base.num_entries
+    alive = (state.alive - EntrySet.of_entries(entries[~has], size)) | EntrySet.of_entries(entries[has], size)
+    return live, alive
+
+
+def _members(words: NDArray[np.uint64]) -> Int64:
+    """The positions of all bits that are set."""
+    return EntrySet(len(words) * 64, words, np.zeros(0, np.uint32)).members()
