@@ -24,6 +24,7 @@ from adtrie.cli.options import (
     WeightsOption,
 )
 from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, printable, warn
+from adtrie.cli.text_files import read_lines
 from adtrie.errors import CapacityError, InputError
 
 if TYPE_CHECKING:

@@ -126,7 +126,7 @@ class Compression:
         return self.frontier(table).plan(self.limit(table))
 
     def check_budget(self) -> None:
-        """Raises InputError, before anything is computed, for a budget of bytes below the smallest possible."""
+        """Raises InputError, before any work, for a budget of bytes below the smallest possible."""
         budget = self.settings.budget
         if budget is None or budget.resource == "ms":
             return
@@ -191,7 +191,7 @@ class Compression:
         return plan, replace(found, kept=0, kl_after=first.kl)
 
     def _trials_in_time(self, trials: int, piece: str) -> Iterator[int]:
-        """Numbers of trials until the deadline; where it fell once it falls again when the run is continued."""
+        """Numbers of trials until the deadline, which falls at the same trial in a continued run."""
         fell = self._work.load_bytes(piece)
         for number in range(trials if fell is None else int(fell)):
             if fell is None and time.monotonic() > self._deadline:
