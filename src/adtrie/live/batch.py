@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from adtrie.catalogue import CatalogueInfo, Refusal
-from adtrie.catalogue.build import BatchTokenizer, Builder, BuildOptions
+from adtrie.catalogue.build import Builder, BuildOptions
 from adtrie.catalogue.columns import NO_VALUES
 from adtrie.catalogue.filter_syntax import parse
 from adtrie.catalogue.filters import rows_where
 from adtrie.catalogue.rows import Row, rows_from_memory
 from adtrie.catalogue.selection import check_ids
+from adtrie.catalogue.spelling import BatchTokenizer
 from adtrie.errors import InputError
 from adtrie.live.changes import Add, Change, NewRow, Pause, Remove, Resume, SetBid
 from adtrie.live.version import Version

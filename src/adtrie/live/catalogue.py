@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from adtrie.catalogue import Catalogue
-from adtrie.catalogue.build import BatchTokenizer
+from adtrie.catalogue.spelling import BatchTokenizer
 from adtrie.errors import AdtrieError, CatalogueError, InputError
 from adtrie.live.batch import Applied, Batch
 from adtrie.live.changes import LogEntry, decode, encode, encode_rollback
