@@ -102,8 +102,12 @@ def quality_tables(results: Path) -> str:
 def _targeting_rows(report: dict[str, Any]) -> list[str]:
     lines = []
     costs = {cost["group"]: cost for cost in report["costs"]}
+    neighbours = report["setting"].get("neighbours")
     for score in report["scores"]:
+        if neighbours and score["method"] != "adtrie":
+            continue  # the floors stand beside the plain result
         name = f"{report['task']} {score['group']} ({score['num_rows']:,}), {score['method']}"
+        name += f" with {neighbours} neighbours" if neighbours else ""
         valid = "" if score["validity"] is None else f"{100 * score['validity']:.0f} %"
         cells = [_span(score["at_1"]), _span(score["at_k"]), f"{score['mrr']:.3f}", valid]
         cost = costs[score["group"]] if score["method"] == "adtrie" else None
