@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adtrie.config import ModelSpec, QuantizedMatrix
+from adtrie.format.panels import PackedLinear
 
 
 class WeightSource(Protocol):
@@ -24,5 +25,5 @@ class WeightSource(Protocol):
     def vector(self, name: str) -> NDArray[np.float32]:
         """Norm or bias, float32[n]."""
 
-    def matrix(self, name: str) -> NDArray[np.float32] | QuantizedMatrix:
-        """Linear or embedding, [N outputs, K inputs]."""
+    def matrix(self, name: str) -> NDArray[np.float32] | QuantizedMatrix | PackedLinear:
+        """Linear or embedding, [N outputs, K inputs]; a packed one must not change while an engine lives."""
