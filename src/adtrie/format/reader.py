@@ -81,8 +81,6 @@ class PackedFolder:
         """Linear `name`; its stream and scales are views of the file. Raises FormatError if damaged."""
         entry = self.manifest.linears[name]
         stream, scales, kept = (self.tensor(f"{name}.{part}") for part in _PARTS)
-        if not bool(np.isfinite(scales).all()):
-            raise self._damaged(f"{name}.scales", "it holds NaN or infinity")
         try:
             return PackedLinear(*entry.shape, entry.bits, entry.group, kept.copy(), stream, scales)
         except InputError as error:
