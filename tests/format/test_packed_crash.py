@@ -20,6 +20,7 @@ from adtrie.errors import InputError, ModelError
 from adtrie.format import staging
 from adtrie.format.reader import PackedFolder, is_packed
 from adtrie.format.verify import find_damage
+from adtrie.models import open_checkpoint
 
 WATCHED = ("staging.py", "writer.py")
 
@@ -112,6 +113,8 @@ def test_between_two_renames_nothing_is_lost(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(KeyboardInterrupt):
         write_small(out, seed=1)
     monkeypatch.undo()
+    with pytest.raises(ModelError, match=r"the earlier one is whole in .*/\.out\.old"):
+        open_checkpoint(out)
     with small_writer(out):
         assert seed_of(out) == 0
 
@@ -140,6 +143,8 @@ def test_two_writers(tmp_path: Path) -> None:
         first.add_vector("norm", VALUES)
         with pytest.raises(ModelError, match="another process is writing it"):
             write_small(out)
+        with pytest.raises(ModelError, match="being written"):
+            open_checkpoint(out)
         assert first.out == out
     write_small(out, seed=3)
     assert seed_of(out) == 3
