@@ -50,7 +50,12 @@ def small_writer(out: Path) -> PackedWriter:
 def write_small(out: Path, seed: int = 0) -> None:
     """The whole small folder; `seed` decides the weights."""
     with small_writer(out) as writer:
-        writer.add_linear("a", pack(small_linear("a", seed)))
-        writer.add_vector("norm", VALUES + np.float32(seed))
-        writer.add_linear("b", pack(small_linear("b", seed)))
-        writer.finish({"seed": seed})
+        fill_small(writer, seed)
+
+
+def fill_small(writer: PackedWriter, seed: int = 0) -> None:
+    """Adds all tensors and finishes."""
+    writer.add_linear("a", pack(small_linear("a", seed)))
+    writer.add_vector("norm", VALUES + np.float32(seed))
+    writer.add_linear("b", pack(small_linear("b", seed)))
+    writer.finish({"seed": seed})

@@ -14,12 +14,13 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from packed_folder import VALUES, small_writer, write_small
+from packed_folder import VALUES, fill_small, small_writer, write_small
 
-from adtrie.errors import ModelError
+from adtrie.errors import InputError, ModelError
 from adtrie.format import staging
 from adtrie.format.reader import PackedFolder, is_packed
 from adtrie.format.verify import find_damage
+from adtrie.models import open_checkpoint
 
 WATCHED = ("staging.py", "writer.py")
 
@@ -112,6 +113,8 @@ def test_between_two_renames_nothing_is_lost(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(KeyboardInterrupt):
         write_small(out, seed=1)
     monkeypatch.undo()
+    with pytest.raises(ModelError, match=r"the earlier one is whole in .*/\.out\.old"):
+        open_checkpoint(out)
     with small_writer(out):
         assert seed_of(out) == 0
 
@@ -140,6 +143,8 @@ def test_two_writers(tmp_path: Path) -> None:
         first.add_vector("norm", VALUES)
         with pytest.raises(ModelError, match="another process is writing it"):
             write_small(out)
+        with pytest.raises(ModelError, match="being written"):
+            open_checkpoint(out)
         assert first.out == out
     write_small(out, seed=3)
     assert seed_of(out) == 3
@@ -177,6 +182,23 @@ def test_notes_beside_a_checkpoint_are_not_deleted(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"notes\.txt"):
         write_small(tmp_path / "out", seed=1)
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+def test_files_of_the_writer_are_checked_and_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with small_writer(out) as writer:
+        for name in ("../x", "a/b", "", ".", ".hidden", "model.safetensors", "manifest.json", "a\n", "a\0"):
+            with pytest.raises(InputError, match="plain name"):
+                writer.add_file(name, b"x")
+        writer.add_file("report.html", b"<p>")
+        with pytest.raises(InputError, match="report"):
+            writer.add_file("report.html", b"<p>")
+        fill_small(writer)
+    assert find_damage(out) == []
+    (out / "report.html").write_bytes(b"<b>")
+    assert "report.html" in find_damage(out)[0]
+    write_small(out, seed=1)
+    assert sorted(os.listdir(out)) == ["manifest.json", "model.safetensors", "tokenizer.json"]
 
 
 def test_odd_places(tmp_path: Path) -> None:

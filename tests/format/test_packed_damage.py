@@ -207,6 +207,7 @@ HUGE = 1 << 39
         (manifest_change("sums", "x", value=7), "'x': it is missing"),
         (manifest_change("files", value={}), "lists files"),
         (manifest_change("files", "../x", value={"num_bytes": 1, "sha256": ""}), "lists files"),
+        (manifest_change("files", "x", value={"num_bytes": 1, "sha256": ""}), "out/x"),
         (manifest_change("files", "model.safetensors", value=None), "Expected `object`"),
         (manifest_change("version", value=2), "version 2 of the format, this release reads 1"),
         (manifest_change("version", value="1"), "version '1'"),

@@ -11,7 +11,7 @@ import typer
 
 from adtrie.cli.download import announce
 from adtrie.cli.options import JsonOption
-from adtrie.cli.terminal import emit, emit_json, guarded
+from adtrie.cli.terminal import emit, emit_json, guarded, printable
 
 NAME = "inspect"
 EXAMPLE = "Example: adtrie inspect products.cat --verify"
@@ -42,7 +42,7 @@ def command(
         return
     for name, value in findings.items():
         for line in linear_table(value) if isinstance(value, list) else _shown(name, value):
-            emit(line)
+            emit(printable(line))
 
 
 def examine_catalogue(path: Path, verify: bool) -> dict[str, object]:
@@ -113,4 +113,4 @@ def examine_model(source: str, verify: bool) -> dict[str, object]:
 def _shown(name: str, value: object) -> list[str]:
     if isinstance(value, dict):
         return [f"{name}:", *(f"  {key:20} {item}" for key, item in value.items())]
-    return [f"{name:22} {value!r}" if name in ("prefix", "end") else f"{name:22} {value}"]
+    return [f"{name:22} {value!r}" if name in ("prefix", "end", "template") else f"{name:22} {value}"]

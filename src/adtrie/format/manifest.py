@@ -81,7 +81,8 @@ class Manifest:
     """Everything but the tensors.
 
     tool: what wrote it. template: the prompt the model was tuned with. summary: what the writer was told
-    about budget and plan. sums: crc32 by tensor of the container. linears: by canonical name.
+    about budget and plan. files: all others of the folder. sums: crc32 by tensor of the container. linears:
+    by canonical name.
     """
 
     tool: str
@@ -104,6 +105,12 @@ class Manifest:
     def fingerprint(self) -> str:
         """The checksum in the file, sha256 hex: other weights, tokenizer or plan give another one."""
         return _checksum({"format": FORMAT, "version": VERSION, **asdict(self)})
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a file may be called so: no hidden one, none outside its folder."""
+    inside = name == Path(name).name and "\\" not in name
+    return inside and name.isprintable() and not name.startswith(".") and name != ""
 
 
 def read_manifest(folder: Path) -> Manifest:

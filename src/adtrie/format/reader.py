@@ -23,6 +23,7 @@ from adtrie.format.manifest import (
     WEIGHTS_FILE,
     FileEntry,
     LinearEntry,
+    is_plain_name,
     read_manifest,
 )
 from adtrie.format.panels import ALIGNMENT, PackedLinear
@@ -81,8 +82,6 @@ class PackedFolder:
         """Linear `name`; its stream and scales are views of the file. Raises FormatError if damaged."""
         entry = self.manifest.linears[name]
         stream, scales, kept = (self.tensor(f"{name}.{part}") for part in _PARTS)
-        if not bool(np.isfinite(scales).all()):
-            raise self._damaged(f"{name}.scales", "it holds NaN or infinity")
         try:
             return PackedLinear(*entry.shape, entry.bits, entry.group, kept.copy(), stream, scales)
         except InputError as error:
@@ -151,10 +150,10 @@ class PackedFolder:
 
 
 def _check_files(path: Path, files: dict[str, FileEntry]) -> None:
-    if set(files) != {WEIGHTS_FILE, TOKENIZER_FILE}:
+    if not {WEIGHTS_FILE, TOKENIZER_FILE} <= set(files) or not all(map(is_plain_name, files)):
         raise FormatError(
-            f"{path / MANIFEST_FILE}: lists files {sorted(files)!r:.100}, expected {WEIGHTS_FILE} and "
-            f"{TOKENIZER_FILE}"
+            f"{path / MANIFEST_FILE}: lists files {sorted(files)!r:.100}, expected {WEIGHTS_FILE}, "
+            f"{TOKENIZER_FILE} and others of this folder"
         )
 
 

@@ -28,7 +28,7 @@ class Staging:
         self.out = Path(os.path.realpath(out))
         if not self.out.name:
             raise ModelError(f"{out}: is no folder that can be written; give the path of a new one")
-        self.path, self._old = partial_path(self.out), self.out.with_name(f".{self.out.name}.old")
+        self.path, self._old = _partial(self.out), _old(self.out)
         try:
             self.out.parent.mkdir(parents=True, exist_ok=True)
             self._lock = self._locked()
@@ -98,9 +98,21 @@ class Staging:
         os.close(self._lock)
 
 
-def partial_path(out: Path) -> Path:
-    """Where the folder `out` lies while it is written."""
+def unfinished(out: Path) -> str | None:
+    """What a writer of `out` has left beside it, in words; None for nothing."""
+    if not out.name:
+        return None
+    if os.path.isdir(_old(out)):  # unlike Path.is_dir, never raises for odd names
+        return f"a writer was stopped while it replaced it; the earlier one is whole in {_old(out)}"
+    return "it is being written, or a writer was stopped" if os.path.isdir(_partial(out)) else None
+
+
+def _partial(out: Path) -> Path:
     return out.with_name(f".{out.name}.partial")
+
+
+def _old(out: Path) -> Path:
+    return out.with_name(f".{out.name}.old")
 
 
 def write_file(path: Path, fill: Callable[[int], None]) -> None:

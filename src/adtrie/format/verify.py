@@ -13,7 +13,7 @@ import numpy as np
 from adtrie.errors import FormatError, InputError, ModelError
 from adtrie.format.binary_file import BinaryFile
 from adtrie.format.codes import PANEL_ROWS
-from adtrie.format.manifest import WEIGHTS_FILE, LinearEntry, read_manifest
+from adtrie.format.manifest import WEIGHTS_FILE, FileEntry, LinearEntry
 from adtrie.format.panels import PackedLinear, pack, unpack
 from adtrie.format.reader import PackedFolder
 
@@ -26,8 +26,8 @@ def find_damage(path: Path, advance: Callable[[int, int], None] | None = None) -
     advance(done, tensors) is called on the way. Damage that hides the rest ends the list.
     """
     try:
-        found = _files(path)
         folder = PackedFolder(path)
+        found = _files(path, folder.manifest.files)
     except (FormatError, ModelError) as error:
         return [str(error)]
     try:
@@ -44,16 +44,18 @@ def find_damage(path: Path, advance: Callable[[int, int], None] | None = None) -
         folder.close()
 
 
-def _files(path: Path) -> list[str]:
-    """Files whose content is not that of the manifest. Raises what `read_manifest` does."""
+def _files(path: Path, files: dict[str, FileEntry]) -> list[str]:
+    """Files that are missing or whose content is not that of the manifest."""
     found = []
-    for name, entry in read_manifest(path).files.items():
-        file = BinaryFile(path / name)
+    for name, entry in files.items():
         try:
-            if (file.size, file.sha256()) != (entry.num_bytes, entry.sha256):
-                found.append(f"{file.path}: size or sha256 is not that of the manifest; fetch it again")
-        finally:
-            file.close()
+            file = BinaryFile(path / name)
+        except ModelError as error:
+            found.append(str(error))
+            continue
+        if (file.size, file.sha256()) != (entry.num_bytes, entry.sha256):
+            found.append(f"{file.path}: size or sha256 is not that of the manifest; fetch it again")
+        file.close()
     return found
 
 

@@ -5,6 +5,7 @@ Knows no model: which tensors there must be is given, as is the tokenizer's file
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from adtrie import __version__
 from adtrie.config import ModelSpec
-from adtrie.errors import InputError, ModelError
+from adtrie.errors import FormatError, InputError, ModelError
 from adtrie.format.container import LENGTH_BYTES, Extent, encode_directory
 from adtrie.format.manifest import (
     MANIFEST_FILE,
@@ -30,6 +31,8 @@ from adtrie.format.manifest import (
     Manifest,
     Origin,
     SavedTokenizer,
+    is_plain_name,
+    read_manifest,
 )
 from adtrie.format.panels import ALIGNMENT, PackedLinear
 from adtrie.format.staging import Staging, write_at, write_error, write_file
@@ -68,6 +71,7 @@ class PackedWriter:
         self._linears: dict[str, LinearEntry] = {}
         self._extents: dict[str, Extent] = {}
         self._sums: dict[str, int] = {}
+        self._files: list[str] = []
         self._start = self._end = _header_room(self.shapes)
         _check_replaceable(self.out)
         self._staging = Staging(self.out)
@@ -94,6 +98,20 @@ class PackedWriter:
         self._append(f"{name}.kept", linear.kept)
         self._linears[name] = LinearEntry.of(linear)
 
+    def add_file(self, name: str, content: bytes) -> None:
+        """A file beside the others, such as a report; nothing reads it, `verify` checks it.
+
+        Raises InputError for a name that is taken or no plain one.
+        """
+        taken = {MANIFEST_FILE, WEIGHTS_FILE, TOKENIZER_FILE, *self._files}
+        if not self._open or not is_plain_name(name) or name in taken:
+            raise InputError(f"{self.out}: cannot add a file {name!r:.80}; expected a new plain name")
+        try:
+            write_file(self._staging.path / name, lambda file: write_at(file, content, 0))
+        except OSError as error:
+            raise write_error(self.out, error) from None
+        self._files.append(name)
+
     def finish(self, summary: Mapping[str, Any] | None = None) -> Manifest:
         """Syncs everything and moves it to `out`; returns the manifest.
 
@@ -110,7 +128,7 @@ class PackedWriter:
             self._sync_weights()
             path = self._staging.path
             write_file(path / TOKENIZER_FILE, lambda file: write_at(file, self._definition, 0))
-            names = (WEIGHTS_FILE, TOKENIZER_FILE)
+            names = (WEIGHTS_FILE, TOKENIZER_FILE, *self._files)
             manifest = Manifest(
                 tool=f"adtrie {__version__}",
                 spec=self._spec,
@@ -208,6 +226,8 @@ def _as_json(summary: Mapping[str, Any]) -> dict[str, Any]:
 def _check_replaceable(out: Path) -> None:
     """Raises ModelError when `out` is there and is no folder of only a packed checkpoint."""
     ours = {MANIFEST_FILE, WEIGHTS_FILE, TOKENIZER_FILE}
+    with contextlib.suppress(FormatError, ModelError):  # of a damaged one only the usual files are known
+        ours |= set(read_manifest(out).files)
     try:
         found = set(os.listdir(out))
     except FileNotFoundError:

@@ -20,6 +20,7 @@ from adtrie.config import ModelSpec, QuantizedMatrix
 from adtrie.errors import FormatError, InputError, ModelError, TokenizerError
 from adtrie.format.manifest import Manifest
 from adtrie.format.reader import is_packed
+from adtrie.format.staging import unfinished
 from adtrie.format.tensors import Tensor
 from adtrie.models import tensor_plan
 from adtrie.models.alias import ALIASES, resolve_alias
@@ -147,6 +148,8 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
         return _open_gguf(resolve_alias(source), name)
     if os.path.isdir(path):  # unlike Path.is_dir, never raises for odd names
         return _open_packed(path, name) if is_packed(path) else _open_folder(path, name)
+    if not os.path.exists(path) and (state := unfinished(path)) is not None:
+        raise ModelError(f"{path}: there is no checkpoint yet: {state}")
     if path.suffix.lower() in _FOREIGN_SUFFIXES:
         raise ModelError(
             f"{path}: expected a .gguf file or a Hugging Face folder with config.json and model.safetensors, "
