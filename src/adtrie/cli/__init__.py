@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from adtrie import __version__
-from adtrie.cli import create, demo, doctor, evaluate, index, inspect, target, tune, verify
+from adtrie.cli import compress, create, demo, doctor, evaluate, index, inspect, target, tune, verify
 from adtrie.cli.terminal import emit, use_utf8
 
 EPILOG = (
@@ -43,7 +43,7 @@ def adtrie(
     """A language model that answers only from your catalogue, ranked and exact, in milliseconds."""
 
 
-for module in (demo, index, target, create, tune, evaluate, inspect, verify, doctor):
+for module in (demo, index, target, create, tune, compress, evaluate, inspect, verify, doctor):
     app.command(name=module.NAME, epilog=module.EXAMPLE)(module.command)
 
 
