@@ -12,6 +12,7 @@ import typer
 from adtrie import __version__
 from adtrie.cli import (
     change,
+    compress,
     create,
     demo,
     doctor,
@@ -55,7 +56,20 @@ def adtrie(
     """A language model that answers only from your catalogue, ranked and exact, in milliseconds."""
 
 
-for module in (demo, index, change, target, explore, create, tune, evaluate, inspect, verify, doctor):
+for module in (
+    demo,
+    index,
+    change,
+    target,
+    explore,
+    create,
+    tune,
+    compress,
+    evaluate,
+    inspect,
+    verify,
+    doctor,
+):
     app.command(name=module.NAME, epilog=module.EXAMPLE)(module.command)
 
 

@@ -22,7 +22,7 @@ from adtrie import __version__
 from adtrie.compress.block import BLOCK_LINEARS, float_matrix
 from adtrie.compress.calibrate import Calibration, Sensitivity
 from adtrie.compress.divergence import Comparison, Divergence
-from adtrie.compress.measurements import MeasuredLinear, Measurements, packed_panel_bytes
+from adtrie.compress.measurements import MeasuredLinear, Measurements, Option
 from adtrie.compress.plan import Choice, Frontier, Plan
 from adtrie.compress.refine import Refinement, Trial, Trials, propose
 from adtrie.compress.replaced_source import ReplacedSource
@@ -126,22 +126,22 @@ class Compression:
         return self.frontier(table).plan(self.limit(table))
 
     def check_budget(self) -> None:
-        """Raises InputError, before any work, for a budget of bytes below the smallest possible."""
-        budget = self.settings.budget
-        if budget is None or budget.resource == "ms":
-            return
-        smallest = num_weights = 0
-        for name in self.names():
-            num_outputs, num_inputs = self._shapes[name]
-            ways = self.settings.allowed(name).ways(num_inputs)
-            cheapest = min(packed_panel_bytes(num_inputs, way.bits, way.group, way.kept) for way in ways)
-            smallest += num_panels(num_outputs) * cheapest
-            num_weights += num_outputs * num_inputs
-        if budget.limit(num_weights) < smallest:
+        """Raises InputError, before anything is computed, for overrides or bytes that no plan can keep."""
+        bare = Measurements(CURRENCY, tuple(self._unmeasured(name) for name in self.names()))
+        smallest, budget = Frontier(bare, "bytes", self.settings.overrides).smallest, self.settings.budget
+        if budget is not None and budget.resource == "bytes" and budget.limit(bare.num_weights) < smallest:
             raise InputError(
-                f"budget {budget}: below the smallest possible, {8 * smallest / num_weights:.3f}bpw or "
-                f"{smallest / 1e6:.2f}mb; raise it or allow sparser patterns"
+                f"budget {budget}: below the smallest possible, {8 * smallest / bare.num_weights:.3f}bpw or "
+                f"{smallest / 1e6:.3f}mb; raise it or allow sparser patterns"
             )
+
+    def _unmeasured(self, name: str) -> MeasuredLinear:
+        """All ways of a linear, none of which costs anything."""
+        shape = self._shapes[name]
+        nothing = (0.0,) * num_panels(shape[0])
+        ways = self.settings.allowed(name).ways(shape[1])
+        options = [Option(way.bits, way.group, way.kept, nothing, 0.0) for way in ways]
+        return MeasuredLinear(name, *shape, tuple(options))
 
     def limit(self, table: Measurements) -> float:
         """The budget in bytes or milliseconds; that of the most exact plan where none is set."""

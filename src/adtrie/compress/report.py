@@ -84,12 +84,11 @@ def linear_row(
     name: str, linear: CompressedLinear, packed: PackedLinear, table: Measurements | None
 ) -> LinearRow:
     """The row of a linear; predicted from `table` where its options are in it."""
-    panels = Counter(pattern_name(kept) for kept in linear.kept.tolist())
+    panels = dict(Counter(pattern_name(kept) for kept in linear.kept.tolist()))
     values = linear.values
     predicted = None if table is None else _predicted(name, linear, table)
-    return LinearRow(
-        name, *linear.shape, values.bits, values.group, dict(panels), packed.num_bytes, predicted
-    )
+    shape, num_bytes = linear.shape, packed.num_bytes
+    return LinearRow(name, *shape, values.bits, values.group, panels, num_bytes, predicted)
 
 
 def curve(frontier: Frontier, num_points: int = NUM_POINTS) -> tuple[Point, ...]:

@@ -17,8 +17,8 @@ from adtrie.compress.hessian import panel_errors, row_chunks
 from adtrie.compress.linear import Method, compress_linear
 from adtrie.compress.measurements import MeasuredLinear, Option
 from adtrie.compress.plan import Choice
-from adtrie.compress.quantize import Grid
-from adtrie.compress.sparsify import prune, sparsegpt
+from adtrie.compress.quantize import Grid, gptq, search_scales
+from adtrie.compress.sparsify import Pruned, prune, sparsegpt
 from adtrie.config import QuantizedMatrix
 from adtrie.errors import InputError
 from adtrie.format.codes import (
@@ -31,7 +31,7 @@ from adtrie.format.codes import (
 
 Floats = NDArray[np.float32]
 PanelMs = Callable[["Way", int, int], float]  # way, N, K -> milliseconds of a panel
-SAMPLED_PANELS = 4  # one in so many is solved while measuring
+SAMPLED_PANELS = 8  # one in so many is solved while measuring
 FEWEST_PANELS, MOST_PANELS = 8, 64
 
 
@@ -94,22 +94,45 @@ def measure_linear(
     for kept in sorted({way.kept for way in ways}, reverse=True):
         rough = _rough_costs(weights, sensitivity, kept)
         rough_part = float(rough[sampled].sum())
-        pruned = prune(part, sensitivity.curvature, kept)
-        for way in (way for way in ways if way.kept == kept):
-            method: Method = "gptq" if way.bits == 4 else "nearest"
-            linear = compress_linear(part, pruned, sensitivity.curvature, Grid(way.bits, way.group), method)
-            found = float(part_sensitivity.row_costs(part, linear.dequantize()).sum())
-            scaled = rough * (found / rough_part if rough_part > 0 else 0.0)
-            options.append(
-                Option(
-                    way.bits,
-                    way.group,
-                    way.kept,
-                    tuple(panel_errors(scaled).tolist()),
-                    panel_ms(way, num_outputs, num_inputs),
-                )
-            )
+        here = [way for way in ways if way.kept == kept]
+        for way, found in zip(here, _part_costs(part, part_sensitivity, here, kept), strict=True):
+            errors = panel_errors(rough * (found / rough_part if rough_part > 0 else 0.0))
+            ms = panel_ms(way, num_outputs, num_inputs)
+            options.append(Option(way.bits, way.group, way.kept, tuple(errors.tolist()), ms))
     return MeasuredLinear(name, num_outputs, num_inputs, tuple(options))
+
+
+def _part_costs(weights: Floats, sensitivity: Sensitivity, ways: Sequence[Way], kept: int) -> list[float]:
+    """Nats of each way of one pattern, all rows together: GPTQ in 4 bits, rounding in 8.
+
+    Rows are independent, so the rows of all ways go through one sweep.
+    """
+    curvature = sensitivity.curvature
+    pruned = prune(weights, curvature, kept, exchanges=1)
+    factor = curvature.by_column if kept == DENSE else curvature.by_block
+    importance = factor.importance if kept == DENSE else np.diag(curvature.damped)
+    steps = [
+        np.repeat(
+            search_scales(pruned.values, Grid(way.bits, way.group), importance, pruned.mask),
+            way.group,
+            axis=1,
+        )
+        for way in ways
+    ]
+    swept = [at for at, way in enumerate(ways) if way.bits == 4]
+    values = {
+        at: rounded(pruned, Grid(way.bits, 1), steps[at]) for at, way in enumerate(ways) if way.bits == 8
+    }
+    if swept:
+        stacked = gptq(
+            np.tile(pruned.values, (len(swept), 1)),
+            factor,
+            np.concatenate([steps[at] for at in swept]),
+            Grid(4, 1),
+            np.tile(pruned.mask, (len(swept), 1)),
+        ).dequantize()
+        values |= dict(zip(swept, np.split(stacked, len(swept)), strict=True))
+    return [float(sensitivity.row_costs(weights, values[at]).sum()) for at in range(len(ways))]
 
 
 def solve_linear(
@@ -135,6 +158,12 @@ def solve_linear(
         codes[rows], scales[rows], mask[rows] = solved.values.codes, solved.values.scales, solved.mask
     values = QuantizedMatrix(codes, scales, None, choice.bits, choice.group)
     return CompressedLinear(values, np.array(choice.kept, np.uint8), mask)
+
+
+def rounded(pruned: Pruned, grid: Grid, scales: NDArray[np.float16]) -> Floats:
+    """Survivors float32[n, K] rounded with one scale for each of them."""
+    steps = scales.astype(np.float32)
+    return np.asarray(grid.integers(pruned.values, steps) * steps * pruned.mask)
 
 
 def _rough_costs(weights: Floats, sensitivity: Sensitivity, kept: int) -> NDArray[np.float64]:

@@ -55,8 +55,6 @@ class WorkFolder:
             )
         else:
             self._journal = found
-        path.mkdir(parents=True, exist_ok=True)
-        self._write(JOURNAL, msgspec.json.encode(self._journal))
 
     def load_bytes(self, name: str) -> bytes | None:
         """The piece, None where it is not finished or not whole."""
@@ -107,6 +105,7 @@ class WorkFolder:
     def _write(self, name: str, data: bytes) -> None:
         target, part = self.path / name, self.path / f"{name}.part"
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             # Not synced: a piece torn by a power cut does not have its hash.
             part.write_bytes(data)
             os.replace(part, target)

@@ -69,6 +69,45 @@ def line_plot(curves: Sequence[Curve], x: Axis, y: Axis) -> str:
     return "\n".join([*parts, "</svg>"])
 
 
+@dataclass(frozen=True)
+class Bars:
+    """A labelled share, from 0 to 1, of each bar."""
+
+    label: str
+    shares: Sequence[float]
+
+
+def stacked_bars(parts: Sequence[Bars], x: str, y: str) -> str:
+    """SVG text: one bar per place, numbered from 0, its shares stacked; a legend below."""
+    count = max(len(part.shares) for part in parts)
+    axis, step = Axis(y, 0.0, 1.0, 1, 0.2), max(1, count // 10)
+    width = (WIDTH - LEFT - RIGHT) / count
+    drawn = [
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT + 20 * len(parts)}" role="img" '
+        f'aria-label="{shown(y)} by {shown(x)}">'
+    ]
+    drawn += [_tick(at, axis.share(at), f"{at:.1f}", vertical=True) for at in axis.ticks()]
+    for place in range(0, count, step):
+        drawn.append(_text(LEFT + width * (place + 0.5), HEIGHT - BOTTOM + 18, str(place), "middle"))
+    drawn.append(_text(LEFT + (WIDTH - LEFT - RIGHT) / 2, HEIGHT - 6, x, "middle"))
+    drawn.append(f'<text transform="translate(14 {HEIGHT / 2:.0f}) rotate(-90)" {_MIDDLE}>{shown(y)}</text>')
+    below = [0.0] * count
+    for number, (part, (colour, _)) in enumerate(zip(parts, STYLES, strict=False)):
+        # Fainter and fainter, so that parts differ without colour too.
+        fill = f'fill="{colour}" fill-opacity="{1 - 0.25 * number:.2f}"'
+        for place, share in enumerate(part.shares):
+            top, bottom = _down(below[place] + share), _down(below[place])
+            below[place] += share
+            drawn.append(
+                f'<rect x="{LEFT + width * place + 1:.1f}" y="{top:.1f}" width="{max(width - 2, 1):.1f}" '
+                f'height="{bottom - top:.1f}" {fill}/>'
+            )
+        row = HEIGHT + 20 * number + 12
+        drawn.append(f'<rect x="{LEFT}" y="{row - 10}" width="36" height="10" {fill}/>')
+        drawn.append(_text(LEFT + 44, row, part.label, "start"))
+    return "\n".join([*drawn, "</svg>"])
+
+
 _MIDDLE = 'text-anchor="middle"'
 
 
