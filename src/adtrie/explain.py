@@ -91,10 +91,11 @@ def explain(
     explored = fates = None
     if recorder is not None:
         explored = Explored.of(recorder, catalogue.trie if selection is None else selection.trie)
+        k = options.k if selection is None else min(options.k, len(selection))
         if options.mode == "exact":
-            fates = fates_of_exact(explored, options.k, prior)
+            fates = fates_of_exact(explored, k, prior)
         else:
-            fates = fates_of_beam(explored, options.k, options.beam_width, prior)
+            fates = fates_of_beam(explored, k, options.beam_width, prior)
     return Explanation(hits, options, catalogue, model.tokenizer, recorder, explored, fates)
 
 

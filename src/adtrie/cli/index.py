@@ -50,7 +50,9 @@ def command(
     ] = None,
     code_tokens: Annotated[
         str,
-        typer.Option(help="digits: as text; unused: the model's reserved tokens; FIRST:END: these ids."),
+        typer.Option(
+            help="digits: as text, can be tuned; unused: the model's reserved tokens; FIRST:END: these ids."
+        ),
     ] = "digits",
     text_tail: Annotated[
         bool, typer.Option("--text-tail", help="The text's tokens follow the code: one entry per text.")
