@@ -38,7 +38,21 @@ def page(report: Report) -> str:
     """The whole page, UTF-8 text with line ends."""
     plots, examples = _of_targeting(report) if isinstance(report, TargetingReport) else _of_creative(report)
     tables, notes = tables_and_notes(report)
-    title = shown(f"adtrie evaluate: {report.task}")
+    return document(
+        f"adtrie evaluate: {report.task}", setting_lines(report.setting), tables, notes, plots, examples
+    )
+
+
+def document(
+    name: str,
+    lines: Sequence[str],
+    tables: Sequence[Table],
+    notes: Sequence[str],
+    plots: Sequence[tuple[str, str]],
+    after: str = "",
+) -> str:
+    """A page of lines, tables, notes and plots (title, SVG); `after` is HTML of our own."""
+    title = shown(name)
     figures = [f"<figure><figcaption>{shown(name)}</figcaption>\n{svg}\n</figure>" for name, svg in plots]
     return "\n".join(
         [
@@ -46,11 +60,11 @@ def page(report: Report) -> str:
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>",
-            f'<p class="note">{"<br>".join(map(shown, setting_lines(report.setting)))}</p>',
+            f'<p class="note">{"<br>".join(map(shown, lines))}</p>',
             *map(_table, tables),
             *(f'<p class="note">{shown(line)}</p>' for line in notes),
             f'<h2>Plots</h2>\n<div class="plots">\n{"".join(figures)}\n</div>',
-            examples,
+            after,
             "</body>\n</html>\n",
         ]
     )
