@@ -18,6 +18,7 @@ from adtrie.compress.plan import Choice, Frontier, Plan
 from adtrie.compress.settings import Settings
 from adtrie.compress.ways import Allowed
 from adtrie.engine.source import WeightSource
+from adtrie.errors import InputError
 from adtrie.format.codes import CompressedLinear, allowed_groups, mix_panels, num_panels, pattern_name
 from adtrie.models.packed import canonical_shapes
 from benchmarks.paper_rows import GROUP, Order, Recipe, Uniform
@@ -125,6 +126,8 @@ def _choice(name: str, shape: tuple[int, int], uniform: Uniform) -> Choice:
     kept = 4 if outer else uniform.kept
     wanted = GROUP if outer else uniform.group or num_inputs
     fitting = allowed_groups(num_inputs, kept)
+    if not fitting:
+        raise InputError(f"{name}: no group of {pattern_name(kept)} divides its {num_inputs} inputs")
     group = wanted if wanted in fitting else min(fitting, key=lambda size: abs(size - wanted))
     return Choice(name, 8 if outer else 4, group, (kept,) * num_panels(num_outputs))
 
