@@ -32,7 +32,7 @@ Shapes = Mapping[str, tuple[int, int]]
 
 
 class PanelRun(Compression):
-    """A compression whose mixed linears are put together from uniform ones: rows are solved independently."""
+    """A compression whose mixed linears are put together from uniform ones: rows do not affect each other."""
 
     def solved(self, choice: Choice) -> CompressedLinear:
         """The codes of one linear; each of its patterns is solved once for all plans."""

@@ -1,4 +1,4 @@
-"""The paper's table: plans at equal bytes on a tiny model, lines, changes, parts, turns in timing, the page."""
+"""The paper's table: plans at equal bytes on a tiny model, lines, changes, parts, timing in turns, page."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from benchmarks.paper_timing import FAST, PLAIN, Timed, interleaved  # noqa: E40
 from compress_models import make_samples, random_source  # noqa: E402
 from paper_parts_made import all_parts, quality, timing  # noqa: E402
 
+from adtrie.compress.block import float_matrix  # noqa: E402
 from adtrie.compress.divergence import Comparison  # noqa: E402
 from adtrie.compress.pipeline import Texts  # noqa: E402
 from adtrie.compress.samples import make_batches  # noqa: E402
@@ -63,9 +64,11 @@ def test_a_mixed_linear_is_what_solving_it_whole_gives(run: PanelRun) -> None:
     mixed = replace(wide, kept=(4, 1, 2, 2, 1, 4, 1, 2))
     together, whole = run.solved(mixed), super(PanelRun, run).solved(mixed)
     assert np.array_equal(together.mask, whole.mask)
-    # Products over other numbers of rows round differently in the last place.
-    assert np.allclose(together.values.scales, whole.values.scales, rtol=2e-3)
-    assert np.allclose(together.dequantize(), whole.dequantize(), rtol=2e-3)
+    # Products over other numbers of rows round differently, so that a code may end elsewhere, no worse.
+    weights, sensitivity = float_matrix(run.source, mixed.name), run.sensitivity(mixed.name)
+    costs = [sensitivity.row_costs(weights, each.dequantize()).sum() for each in (together, whole)]
+    assert costs[0] == pytest.approx(costs[1], rel=0.01)
+    assert np.mean(together.values.codes == whole.values.codes) > 0.95
 
 
 def test_one_calibration_serves_every_method(run: PanelRun) -> None:
