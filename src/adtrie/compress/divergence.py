@@ -36,9 +36,14 @@ class Divergence:
 class Comparison:
     """The uncompressed model on `batches`: its last hidden states, from which its logits are made again."""
 
-    def __init__(self, source: WeightSource, batches: Sequence[Batch]) -> None:
+    def __init__(
+        self, source: WeightSource, batches: Sequence[Batch], hidden: Sequence[Floats] | None = None
+    ) -> None:
+        """hidden: those states of an earlier comparison of the same, which saves the forward."""
         self._source, self._batches = source, batches
-        self._hidden = last_hidden(source, run_blocks(source, embedded(source, batches)), batches)
+        if hidden is None:
+            hidden = last_hidden(source, run_blocks(source, embedded(source, batches)), batches)
+        self.hidden = hidden
         self._head = head_matrix(source)
 
     def of(self, source: WeightSource) -> Divergence:
@@ -50,7 +55,7 @@ class Comparison:
         """The same from last hidden states of scored rows, one array per batch, and a head."""
         parts = [
             _compare(ours, theirs, self._head, head, batch.next_tokens)
-            for ours, theirs, batch in zip(self._hidden, hidden, self._batches, strict=True)
+            for ours, theirs, batch in zip(self.hidden, hidden, self._batches, strict=True)
         ]
         kl, agrees, loss, reference_loss = (np.concatenate(part) for part in zip(*parts, strict=True))
         return Divergence(
