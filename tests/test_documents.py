@@ -33,7 +33,7 @@ def test_the_readme_names_every_command_and_variable() -> None:
     from adtrie.cli.doctor import ENVIRONMENT
 
     commands = {path.stem for path in (ROOT / "src/adtrie/cli").glob("*.py")}
-    shared = {"__init__", "download", "measure", "options", "queries", "terminal", "text_files"}
+    shared = {"__init__", "catalogues", "download", "measure", "options", "queries", "terminal", "text_files"}
     assert all(f"`adtrie {name}" in README for name in commands - shared)
     assert all(f"`{name}`" in README for name in ENVIRONMENT)
 

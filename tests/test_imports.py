@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "models": CORE | {"format"},
     "engine": CORE | {"_core", "format"},
     "compress": CORE | {"format", "models", "engine"},
-    "catalogue": {"errors"},
+    "catalogue": {"errors", "_trie"},
     "live": {"errors", "catalogue"},
     "search": CORE | {"catalogue"},
     "train": CORE | {"models", "engine", "prompt", "catalogue", "evaluate"},

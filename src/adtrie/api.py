@@ -32,7 +32,7 @@ from adtrie.search.scorer import MAX_K, MAX_WIDTH, SearchResult, check_count
 from adtrie.search.stepwise import stepwise
 from adtrie.search.text_rules import TextRules
 from adtrie.search.verify import verify
-from adtrie.search.whole import whole_set
+from adtrie.search.whole import MAX_ENTRIES, whole_set
 
 Mode = Literal["exact", "verify", "stepwise"]
 Score = Literal["raw", "renormalised"]
@@ -337,7 +337,7 @@ class Model:
         cost = self.engine.latency()
         if options.mode == "verify":
             return verify(session, trie, prompt, k, width, cost, max_rows, prior=prior)
-        if selection is not None:
+        if selection is not None and len(selection) <= MAX_ENTRIES:
             seeds = whole_set(trie, selection.entries, prompt.size, k, cost, max_rows)
         return exact(session, trie, prompt, k, cost, max_rows, seeds, prior=prior)
 

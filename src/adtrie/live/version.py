@@ -56,6 +56,13 @@ class LiveSelection(Selection):
         """Number of eligible entries."""
         return len(self._alive) + int(np.count_nonzero(self._added_alive))
 
+    def has(self, row: int) -> bool:
+        """Whether a row is in it."""
+        num_base = self._chosen.rows.size
+        if row >= num_base:
+            return bool(self._chosen.added[row - num_base])
+        return bool(self._chosen.rows.contains(row))
+
     @cached_property
     def rows(self) -> EntrySet:  # type: ignore[override]
         """The rows, those of the base before the added ones."""
@@ -152,8 +159,8 @@ class Version(Catalogue):
     def ids(self, entry: int, selection: Selection | None = None) -> list[str]:
         """Distinct ids of the entry's live rows, the base's first; with a selection: of the rows in it."""
         rows = self._live_rows(entry)
-        if selection is not None:
-            rows = [row for row in rows if selection.rows.contains(row)]
+        if isinstance(selection, LiveSelection) and selection is not self._everything:
+            rows = [row for row in rows if selection.has(row)]
         return list(dict.fromkeys(map(self._id, rows)))
 
     def bid(self, entry: int) -> float:
