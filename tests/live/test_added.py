@@ -54,7 +54,7 @@ def test_large_nodes_need_no_table(monkeypatch: pytest.MonkeyPatch, most: int) -
     """Above 256 entries below a node, sorted at once and put in one by one, all tokens are found."""
     monkeypatch.setattr(added, "MAX_INSERTED", most)
     others = [(3, i // 30 + 1, i % 30 + 1, 2, END) for i in range(600)]
-    rows = rows_of([(1, END), (4, END)], others[::-1], at_once=30)
+    rows = rows_of([(1, END), (40, END)], others[::-1], at_once=30)
     trie = rows.freeze().trie
     assert trie is not None
     assert [tuple(trie.tokens(entry).tolist()) for entry in (0, 1, 299, 599)] == [

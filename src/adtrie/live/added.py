@@ -45,13 +45,17 @@ class AddedEntries:
         place = locate(self.trie, tokens)
         at = place.entry
         gaps = Gaps(
-            np.insert(self.gaps.at, at, gap.entry),
-            np.insert(self.gaps.before, at, gap.before),
-            np.insert(self.gaps.after, at, gap.after),
+            _inserted(self.gaps.at, at, gap.entry),
+            _inserted(self.gaps.before, at, gap.before),
+            _inserted(self.gaps.after, at, gap.after),
         )
         return AddedEntries(
-            _with_sequence(self.trie, tokens, place), gaps, np.insert(self.number, at, number)
+            _with_sequence(self.trie, tokens, place), gaps, _inserted(self.number, at, number)
         )
+
+
+def _inserted(array: NDArray[Any], at: int, value: int) -> NDArray[Any]:
+    return np.concatenate([array[:at], np.array([value], array.dtype), array[at:]])
 
 
 def _with_sequence(trie: Trie, tokens: NDArray[np.int32], place: Place) -> Trie:
@@ -61,10 +65,10 @@ def _with_sequence(trie: Trie, tokens: NDArray[np.int32], place: Place) -> Trie:
     more = 0 if at == trie.num_entries else place.after - int(trie.shared[at])
     own = tokens[place.before :].astype(trie.edges.dtype)
     edges = np.concatenate([trie.edges[:first], own, trie.edges[first + more :]])
-    offsets = np.insert(trie.offsets, at, first)
+    offsets = _inserted(trie.offsets, at, first)
     offsets[at + 1 :] += np.uint32(len(own))
     offsets[at + 2 :] -= np.uint32(more)
-    shared = np.insert(trie.shared, at, place.before)
+    shared = _inserted(trie.shared, at, place.before)
     if more:
         shared[at + 1] = place.after
     depth = max(trie.max_depth, len(tokens))

@@ -196,11 +196,10 @@ class LiveCatalogue:
         return Applied(number)
 
     def _publish(self, state: State) -> None:
-        """Makes a version the newest by one assignment; its root is listed before, no request waits."""
-        version = Version(state)
+        """Makes a version the newest by one assignment, then lists its root so that few requests have to."""
+        self._version = version = Version(state, self._version)
         if version.num_live:
             version.trie.children(0, version.num_entries, 0)
-        self._version = version
 
     def _writer(self) -> LogWriter:
         if self._lock is None:
