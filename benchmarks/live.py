@@ -8,6 +8,7 @@ trie's part of a width-70 search. Attributes and bids are drawn; the strings are
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tempfile
 import threading
@@ -19,13 +20,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.api import load_model
 from adtrie.catalogue import Catalogue, Trie
 from adtrie.catalogue.build import BatchTokenizer
+from adtrie.evaluate import load_task
 from adtrie.live import LiveCatalogue
 from adtrie.models import open_checkpoint
 from benchmarks import machine
-from benchmarks.catalogue import MAX_TOKENS, NODES, STRINGS, one_core, read_strings
+from benchmarks.catalogue import MAX_TOKENS, NODES, STRINGS, read_strings
 
+PARTS = ("changes", "lookups", "filters", "sustained", "requests", "compaction")
 FILTERS = (
     "country = DE",
     "country = DE and not adult and advertiser in [a17, a29, a4711]",
@@ -148,19 +152,20 @@ def lookup_times(trie: Trie, random: np.random.Generator) -> list[dict[str, Any]
     return times
 
 
-def request(catalogue: Catalogue) -> None:
-    """The trie's part of one request: ten steps of a width-70 beam."""
-    for _ in widest(catalogue.trie, 10):
-        pass
-
-
-def serve(snapshot: Callable[[], Catalogue], seconds: float) -> list[float]:
-    """Milliseconds of requests made one after the other."""
-    times, end = [], time.perf_counter() + seconds
+def serve(snapshot: Callable[[], Catalogue], seconds: float) -> tuple[list[float], list[float]]:
+    """Milliseconds of the trie's part of requests, ten steps of a width-70 beam; and of steps but the first."""
+    whole: list[float] = []
+    steps: list[float] = []
+    end = time.perf_counter() + seconds
     while (started := time.perf_counter()) < end:
-        request(snapshot())
-        times.append(1e3 * (time.perf_counter() - started))
-    return times
+        trie, before = snapshot().trie, 0.0
+        for _ in widest(trie, 10):
+            now = time.perf_counter()
+            if before:
+                steps.append(1e3 * (now - before))
+            before = now
+        whole.append(1e3 * (time.perf_counter() - started))
+    return whole, steps
 
 
 class Changing(threading.Thread):
@@ -170,6 +175,7 @@ class Changing(threading.Thread):
         super().__init__(daemon=True)
         self.live, self.rate, self.at_once = live, rate, at_once
         self.stopped = threading.Event()
+        self.first = 1_000 * live.version  # so that threads one after the other change other rows
         self.made, self.busy_s = 0, 0.0
 
     def run(self) -> None:
@@ -183,39 +189,45 @@ class Changing(threading.Thread):
 
     def batch(self) -> Any:
         """A fifth additions, two fifths removals, two fifths bids."""
-        batch, at, part = self.live.batch(), self.made, self.at_once // 5
+        batch, at, part = self.live.batch(), self.first + self.made, self.at_once // 5
         batch.add([{"id": f"s{at + i}", "text": f"sustained {at + i}"} for i in range(part)])
-        batch.remove([f"k{900_000 + at + i}" for i in range(2 * part)])
-        batch.set_bid([f"k{at + i}" for i in range(2 * part)], [1.25] * (2 * part))
+        batch.remove([f"k{(7 * (at + i)) % 1_700_000}" for i in range(2 * part)])
+        batch.set_bid([f"k{(11 * (at + i)) % 1_700_000}" for i in range(2 * part)], [1.25] * (2 * part))
         return batch
 
 
 def sustained(live: LiveCatalogue, rate: int, at_once: int, seconds: float, rounds: int) -> dict[str, Any]:
     """Requests with and without changes beside them, in turns: latencies of each, and the rate kept."""
-    quiet: list[float] = []
-    busy: list[float] = []
+    times: dict[str, tuple[list[float], list[float]]] = {"without": ([], []), "with": ([], [])}
     made, busy_s, elapsed = 0, 0.0, 0.0
     for _ in range(rounds):
-        quiet += serve(live.snapshot, seconds)
-        changing = Changing(live, rate, at_once)
-        started = time.perf_counter()
-        changing.start()
-        busy += serve(live.snapshot, seconds)
-        changing.stopped.set()
-        changing.join()
-        elapsed += time.perf_counter() - started
-        made += changing.made
-        busy_s += changing.busy_s
-    without, beside = summary(quiet), summary(busy)
-    return {
+        for kind, (whole, steps) in times.items():
+            changing, started = Changing(live, rate, at_once), time.perf_counter()
+            if kind == "with":
+                changing.start()
+            found = serve(live.snapshot, seconds)
+            whole += found[0]
+            steps += found[1]
+            if kind == "with":
+                changing.stopped.set()
+                changing.join()
+                elapsed += time.perf_counter() - started
+                made += changing.made
+                busy_s += changing.busy_s
+    result = {
         "changes_per_second": round(made / elapsed),
         "changes_at_once": at_once,
         "share_of_a_core": round(busy_s / elapsed, 3),
-        "requests": [len(quiet), len(busy)],
-        "without_ms": without,
-        "with_ms": beside,
-        "p99_ratio": round(beside["p99"] / without["p99"], 3),
     }
+    for i, unit in enumerate(("request", "step")):
+        without, beside = summary(times["without"][i]), summary(times["with"][i])
+        result[unit] = {
+            "without_ms": without,
+            "with_ms": beside,
+            "number": [len(times["without"][i]), len(times["with"][i])],
+            "p99_ratio": round(beside["p99"] / without["p99"], 3),
+        }
+    return result
 
 
 def filter_times(catalogue: Catalogue) -> dict[str, Any]:
@@ -229,71 +241,95 @@ def filter_times(catalogue: Catalogue) -> dict[str, Any]:
     return found
 
 
+def requests(live: LiveCatalogue, name: str, number: int) -> dict[str, Any]:
+    """Whole requests for the best entry, on one thread, with and without 1,000 changes per second."""
+    model = load_model(name, threads=1)
+    model.warm()
+    queries = [row.query for row in load_task("pricerunner").sample("dev", number)]
+    times: dict[str, list[float]] = {"without_ms": [], "with_ms": []}
+    for start in range(0, number, 20):  # in turns
+        for kind in times:
+            changing = Changing(live, 1_000, 50)
+            if kind == "with_ms":
+                changing.start()
+            for query in queries[start : start + 20]:
+                started = time.perf_counter()
+                model.target(query, live.snapshot(), k=1, max_rows=48)
+                times[kind].append(1e3 * (time.perf_counter() - started))
+            changing.stopped.set()
+            if kind == "with_ms":
+                changing.join()
+    return {kind: summary(found) for kind, found in times.items()} | {"requests": number}
+
+
 def tokenizer_of(name: str) -> BatchTokenizer:
     """The tokenizer of a model."""
     with open_checkpoint(name) as checkpoint:
         return checkpoint.tokenizer
 
 
+def changes(folder: Path, tokenizer: BatchTokenizer) -> dict[str, Any]:
+    """Milliseconds until visible, and until safe, of one change each, with thousands of added rows."""
+    started = time.perf_counter()
+    with LiveCatalogue.open(folder, tokenizer, sync="never", compact_above=1 << 30) as live:
+        live.remove(["none"])
+        open_ms = round(1e3 * (time.perf_counter() - started), 1)
+        visible = change_times(live, 100)
+        added_rows = live.snapshot().state.num_added
+    with LiveCatalogue.open(folder, tokenizer, compact_above=1 << 30) as live:
+        safe = {"remove_1": milliseconds(lambda i: live.remove([f"k{11 * i + 5}"]), 50)}
+    return {"open_ms": open_ms, "added_rows": added_rows, "visible_ms": visible, "safe_ms": safe}
+
+
+def measure(part: str, folder: Path, model: str) -> Any:
+    """One part, on a live catalogue."""
+    tokenizer, random = tokenizer_of(model), np.random.default_rng(1)
+    if part == "changes":
+        return changes(folder, tokenizer)
+    with LiveCatalogue.open(folder, tokenizer, sync="never", compact_above=1 << 30) as live:
+        version = live.snapshot()
+        if part == "lookups":
+            filtered = version.select(FILTERS[0]).trie
+            tries = {"base": version.state.base.trie, "changed": version.trie, "changed_filtered": filtered}
+            return {name: lookup_times(trie, random) for name, trie in tries.items()}
+        if part == "filters":
+            return {"base": filter_times(version.state.base), "changed": filter_times(version)}
+        if part == "sustained":
+            return [sustained(live, 1_000, at_once, 1.5, 3) for at_once in (20, 50, 200)]
+        if part == "requests":
+            return requests(live, model, 100)
+        started = time.perf_counter()
+        live.compact()
+        return {"seconds": round(time.perf_counter() - started, 1)}
+
+
 def main() -> None:
-    """Measure, print and write benchmarks/results/live.json."""
+    """Measures parts, all by default, prints them and puts them into benchmarks/results/live.json."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="smollm2-135m", help="whose tokenizer")
-    parser.add_argument(
-        "--snapshot", type=Path, help="built before and kept here, or built now and saved here"
-    )
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--model", default="smollm2-135m", help="whose tokenizer; for requests, the model")
+    parser.add_argument("--folder", type=Path, help="made before and kept here, or made now; else temporary")
     parser.add_argument("--rows", type=int, default=1 << 31, help="only the first of the strings")
-    parser.add_argument("--build-only", action="store_true")
     options = parser.parse_args()
     if not STRINGS.exists():
         raise SystemExit(f"{STRINGS} is missing: this benchmark needs the shared data beside the repository")
-    tokenizer = tokenizer_of(options.model)
-    with tempfile.TemporaryDirectory() as folder:
-        path = options.snapshot or Path(folder) / "catalogue.cat"
-        if not path.exists():
-            one_core()
-            Catalogue.build(rows(options.rows), tokenizer, max_tokens=MAX_TOKENS).save(path)
-        if not options.build_only:
-            report(measure(path, Path(folder) / "live", tokenizer))
-
-
-def measure(snapshot: Path, folder: Path, tokenizer: BatchTokenizer) -> dict[str, Any]:
-    """Everything, on a live catalogue that begins as the snapshot."""
-    load, random = machine.ForeignLoad(), np.random.default_rng(1)
-    opened = Catalogue.open(snapshot)
-    LiveCatalogue.create(folder, opened)
-    started = time.perf_counter()
-    result: dict[str, Any] = {"entries": len(opened)}
-    with LiveCatalogue.open(folder, tokenizer, sync="never", compact_above=1 << 30) as live:
-        live.remove(["none"])
-        result["open_ms"] = round(1e3 * (time.perf_counter() - started), 1)
-        result["lookup_of_the_base"] = lookup_times(live.snapshot().trie, random)
-        result["visible_ms"] = change_times(live, 200)
-        version = live.snapshot()
-        result["added_rows"] = version.state.num_added
-        result["lookup_with_changes"] = lookup_times(version.trie, random)
-        selection = version.select(FILTERS[0])
-        result["lookup_with_changes_and_filter"] = lookup_times(selection.trie, random)
-        result["filter_ms_of_the_base"] = filter_times(opened)
-        result["filter_ms_with_changes"] = filter_times(version)
-        result["sustained"] = [sustained(live, 1_000, at_once, 2.0, 3) for at_once in (10, 50, 100)]
-    with LiveCatalogue.open(folder, tokenizer, compact_above=1 << 30) as live:
-        result["safe_ms"] = {"remove_1": milliseconds(lambda i: live.remove([f"k{11 * i + 5}"]), 50)}
-        started = time.perf_counter()
-        live.compact()
-        result["compaction_s"] = round(time.perf_counter() - started, 1)
-    result["foreign_load"] = round(load.share(), 3)
-    return result
-
-
-def report(result: dict[str, Any]) -> None:
-    """Prints and writes it."""
-    for name, value in result.items():
-        for line in value if isinstance(value, list) else [value]:
-            print(f"{name}: {line}")
-    print(machine.write("live", result))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary) / "live"
+        if not folder.exists():
+            tokenizer = tokenizer_of(options.model)
+            LiveCatalogue.create(
+                folder, Catalogue.build(rows(options.rows), tokenizer, max_tokens=MAX_TOKENS)
+            )
+        result: dict[str, Any] = machine.read("live")
+        result["entries"] = LiveCatalogue.open(folder, write=False).snapshot().num_entries
+        for part in options.parts or PARTS:
+            load = machine.ForeignLoad()
+            result[part] = measure(part, folder, options.model)
+            result.setdefault("foreign_load", {})[part] = round(load.share(), 3)
+            print(f"{part}: {json.dumps(result[part], indent=1)}")
+        print(machine.write("live", result))
 
 
 if __name__ == "__main__":

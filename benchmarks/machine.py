@@ -43,6 +43,14 @@ class ForeignLoad:
         return max(0.0, busy - own) / max(total, 1e-9)
 
 
+def read(name: str) -> dict[str, Any]:
+    """What benchmarks/results/NAME.json holds beside the machine, nothing if there is none."""
+    path = RESULTS / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    found.pop("machine", None)
+    return found
+
+
 def write(name: str, result: dict[str, Any]) -> Path:
     """Writes benchmarks/results/NAME.json with the machine's description in front; returns its path."""
     RESULTS.mkdir(exist_ok=True)

@@ -118,7 +118,7 @@ int32_t TrieChildren::token_at(int64_t entry, int64_t depth) const {
 
 // The last entry up to `entry` that shares at most `depth` tokens with the one before: it stores that token.
 int64_t TrieChildren::holder(int64_t entry, int64_t depth) const {
-  const int64_t stop = std::max<int64_t>(entry - kBack, 0);
+  const int64_t stop = by_depth_.empty() ? 0 : std::max<int64_t>(entry - kBack, 0);
   for (int64_t at = entry; at >= stop; --at)
     if (a_.shared[at] <= depth) return at;
   const int64_t key = (depth + 1) << 32;

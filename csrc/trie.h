@@ -35,7 +35,8 @@ struct ChildList {
   void add(int32_t token, int64_t first, int64_t last, bool leaf);
 };
 
-// The arrays of a catalogue.Trie; tokens are 2 or 4 bytes wide. branches.*: nodes of more than 256 entries.
+// The arrays of a catalogue.Trie; tokens are 2 or 4 bytes wide. The last ones: nodes of more than 256 entries, all
+// of them or none.
 struct TrieArrays {
   const void* edges;
   bool wide;

@@ -123,6 +123,17 @@ NB_MODULE(_trie, m) {
            nb::arg("lo"), nb::arg("hi"), nb::arg("depth"), nb::arg("words").none(), nb::arg("ranks").none(),
            "(ptr, tokens, lo, hi, is_leaf) of the children with an eligible entry; None: every entry.");
 
+  m.def("mark",
+        [](nb::ndarray<uint64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> words, Column<uint32_t> entries,
+           int64_t size) {
+          check(size >= 0 && words.size() == static_cast<size_t>((size + 63) / 64), "words do not fit the size");
+          uint64_t* to = words.data();
+          const uint32_t* from = entries.data();
+          for (size_t i = 0; i < entries.size(); ++i)
+            if (from[i] < size) to[from[i] >> 6] |= uint64_t{1} << (from[i] & 63);
+        },
+        nb::arg("words").noconvert(), nb::arg("entries"), nb::arg("size"), "Sets the bits of entries below size.");
+
   m.def("merged_children",
         [](const TrieOwner& base, MaybeColumn<uint64_t> base_words, MaybeColumn<uint32_t> base_ranks,
            const TrieOwner& added, MaybeColumn<uint64_t> added_words, MaybeColumn<uint32_t> added_ranks,

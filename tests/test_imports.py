@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "compress": CORE | {"format", "models", "engine"},
     "calibration_texts": CORE | {"models", "prompt", "evaluate", "train", "compress"},
     "compression": CORE | {"format", "models", "train", "compress", "calibration_texts"},
-    "catalogue": {"errors"},
+    "catalogue": {"errors", "_trie"},
     "live": {"errors", "catalogue"},
     "search": CORE | {"catalogue"},
     "train": CORE | {"format", "models", "engine", "prompt", "catalogue", "evaluate"},

@@ -29,6 +29,7 @@ class Trie:
         ranks: NDArray[np.uint32] | None,
     ) -> _Found: ...
 
+def mark(words: NDArray[np.uint64], entries: NDArray[np.uint32], size: int) -> None: ...
 def merged_children(
     base: Trie,
     base_words: NDArray[np.uint64] | None,

@@ -33,7 +33,7 @@ from adtrie.search.scorer import MAX_K, MAX_WIDTH, Scorer, SearchResult, check_c
 from adtrie.search.stepwise import stepwise
 from adtrie.search.text_rules import TextRules
 from adtrie.search.verify import verify
-from adtrie.search.whole import whole_set
+from adtrie.search.whole import MAX_ENTRIES, whole_set
 
 Mode = Literal["exact", "verify", "stepwise"]
 Score = Literal["raw", "renormalised"]
@@ -361,7 +361,7 @@ class Model:
         cost = self.engine.latency()
         if options.mode == "verify":
             return verify(scorer, trie, prompt, k, width, cost, max_rows, seeds, prior=prior)
-        if selection is not None:
+        if selection is not None and len(selection) <= MAX_ENTRIES:
             whole = whole_set(trie, selection.entries, prompt.size, k, cost, max_rows)
             seeds = seeds if whole is None else whole
         return exact(scorer, trie, prompt, k, cost, max_rows, seeds, prior=prior)

@@ -64,9 +64,15 @@ def test_algebra(data: st.DataObject, size: int) -> None:
         (a | b, in_a | in_b),
         (a - b, in_a - in_b),
         (~a, set(range(size)) - in_a),
+        (a.adding(list(in_b) + list(in_b)), in_a | in_b),
+        (a.dropping(np.array([*in_b, *in_b], np.int64)), in_a - in_b),
     ):
         assert set(found.members().tolist()) == wanted and len(found) == len(wanted)
     assert np.array_equal((~(a & b)).words, (~a | ~b).words)
+    assert np.flatnonzero(a.mask()).tolist() == sorted(in_a)
+    for change in (a.adding, a.dropping):
+        with pytest.raises(InputError, match="expected numbers from 0"):
+            change([size])
 
 
 def test_a_hundred_thousand_entries() -> None:

@@ -98,6 +98,8 @@ def walk(catalogue):
         trie.tokens(e), catalogue.text(e), catalogue.ids(e), catalogue.bid(e)
         with contextlib.suppress(FormatError):
             catalogue.attributes(e)
+    with contextlib.suppress(AdtrieError):
+        catalogue.select("c in [x, y] or has c and c > a", allow_ids=["1", "red"], deny_ids=["a0001"])
 
 
 def check_unverified(path, damaged):

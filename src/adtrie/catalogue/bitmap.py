@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.catalogue import native
 from adtrie.catalogue.sequences import Int64
 from adtrie.errors import InputError
 
@@ -66,6 +68,20 @@ class EntrySet:
         return cls._of_words(size, packed.view("<u8").astype(np.uint64))
 
     @classmethod
+    def of_pieces(cls, pieces: Iterable[NDArray[np.uint32]], size: int) -> EntrySet:
+        """The set of the entries in several lists; numbers outside 0..size-1 are left out."""
+        size = _check_size(size)
+        if native.trie is None:
+            mask = np.zeros(size, np.bool_)
+            for entries in pieces:
+                mask[entries[entries < size]] = True
+            return cls.of_mask(mask)
+        words = np.zeros(-(-size // 64), np.uint64)
+        for entries in pieces:
+            native.trie.mark(words, entries, size)
+        return cls._of_words(size, words)
+
+    @classmethod
     def _of_words(cls, size: int, words: NDArray[np.uint64]) -> EntrySet:
         ranks = np.zeros(words.size + 1, np.uint32)
         np.cumsum(np.bitwise_count(words), dtype=np.uint32, out=ranks[1:])
@@ -79,6 +95,9 @@ class EntrySet:
     def num_bytes(self) -> int:
         """Bytes of bits and ranks."""
         return self.words.nbytes + self.ranks.nbytes
+
+    def __contains__(self, entry: int) -> bool:
+        return 0 <= entry < self.size and bool(int(self.words[entry >> 6]) >> (entry & 63) & 1)
 
     def rank(self, position: Int64) -> Int64:
         """Members before each position, int64 of the same shape; positions are clipped to 0..size."""
@@ -132,6 +151,24 @@ class EntrySet:
         bit = np.flatnonzero(np.unpackbits(packed, bitorder="little"))
         members: Int64 = word[bit >> 6] * 64 + (bit & 63)
         return members
+
+    def adding(self, entries: Any) -> EntrySet:
+        """With these entries, in any order; InputError for one outside 0..size-1."""
+        word, bits = self._bits(entries)
+        words = self.words.copy()
+        np.bitwise_or.at(words, word, bits)
+        return self._of_words(self.size, words)
+
+    def dropping(self, entries: Any) -> EntrySet:
+        """Without these entries, in any order; InputError for one outside 0..size-1."""
+        word, bits = self._bits(entries)
+        words = self.words.copy()
+        np.bitwise_and.at(words, word, ~bits)
+        return self._of_words(self.size, words)
+
+    def _bits(self, entries: Any) -> tuple[Int64, NDArray[np.uint64]]:
+        members = _check_entries(entries, self.size)
+        return members >> 6, _ONE << (members & 63).astype(np.uint64)
 
     def __and__(self, other: EntrySet) -> EntrySet:
         return self._of_words(self.size, self.words & self._same_size(other).words)

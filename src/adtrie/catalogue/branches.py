@@ -76,6 +76,11 @@ class BranchTable:
             mean[order].astype(np.float32),
         )
 
+    @classmethod
+    def none(cls) -> BranchTable:
+        """The table of a trie so small that every node is scanned."""
+        return cls._join([])
+
     @property
     def num_bytes(self) -> int:
         """Bytes of all arrays."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adtrie.catalogue.bitmap import EntrySet
 from adtrie.catalogue.build import NO_BID, Builder, BuildOptions, BuildReport, Parts, Progress
@@ -168,6 +169,13 @@ class Catalogue:
         """The highest bid of the entry's rows; 1.0 for rows without one."""
         bids = self._parts.bids
         return NO_BID if bids is None else max(float(bids[row]) for row in self._rows(entry))
+
+    def bids(self) -> NDArray[np.float64]:
+        """float64[num_entries]: the highest bid of the rows of each entry."""
+        bids = self._parts.bids
+        if bids is None:
+            return np.full(self.num_entries, NO_BID)
+        return np.maximum.reduceat(bids, self.selector.bounds()[0])
 
     def attributes(self, entry: int) -> dict[str, Any]:
         """Attributes of the entry's row with the highest bid (the first such); empty when it has none."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.catalogue.bitmap import EntrySet
 from adtrie.catalogue.sequences import Int64, range_indices, row_pointers
 from adtrie.catalogue.strings import StringTable
 from adtrie.errors import FormatError
@@ -22,7 +23,6 @@ NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 FALSE = frozenset(("", "0", "false", "no", "off"))  # texts that a bare attribute takes for no, in any case
 SEPARATORS = ("-", "/", ".", " > ")  # between a code and those below it
 Rows = NDArray[np.uint32]  # row numbers; a row with a list of values may repeat
-Mask = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
 
 
@@ -57,45 +57,45 @@ class Column:
     numbers: Float64
     number_rows: Rows
 
-    def has(self, num_rows: int) -> Mask:
-        """bool[num_rows]: rows with any value."""
-        return _marked(num_rows, [self.present])
+    def has(self, num_rows: int) -> EntrySet:
+        """Of num_rows rows those with any value."""
+        return EntrySet.of_pieces([self.present], num_rows)
 
-    def equal(self, num_rows: int, texts: Iterable[str], numbers: Iterable[float]) -> Mask:
+    def equal(self, num_rows: int, texts: Iterable[str], numbers: Iterable[float]) -> EntrySet:
         """Rows with a value equal to one of `texts`, or to one of `numbers` however it is written."""
         codes = [code for text in texts for code in self._codes_from(text, _encoded(text) + b"\0")]
         wanted = np.array(sorted(numbers), np.float64)
         if len(wanted):
             codes += np.flatnonzero(np.isin(self.text_numbers, wanted)).tolist()
         first, last = (self.numbers.searchsorted(wanted, side).tolist() for side in ("left", "right"))
-        return self._mask(num_rows, np.unique(np.array(codes, np.int64)), list(zip(first, last, strict=True)))
+        return self._rows(num_rows, np.unique(np.array(codes, np.int64)), list(zip(first, last, strict=True)))
 
-    def under(self, num_rows: int, codes: Iterable[str]) -> Mask:
+    def under(self, num_rows: int, codes: Iterable[str]) -> EntrySet:
         """Rows with a text that is one of `codes` or goes on from one with -, /, . or " > "."""
         chosen: list[int] = []
         for code in codes:
             chosen += self._codes_from(code, _encoded(code) + b"\0")
             for separator in SEPARATORS:
                 chosen += self._codes_from(code + separator, _encoded(code + separator) + b"\xff")
-        return self._mask(num_rows, np.unique(np.array(chosen, np.int64)), [])
+        return self._rows(num_rows, np.unique(np.array(chosen, np.int64)), [])
 
-    def ordered(self, num_rows: int, sign: str, value: str | float) -> Mask:
+    def ordered(self, num_rows: int, sign: str, value: str | float) -> EntrySet:
         """Rows with a value on that side (<, <=, >, >=) of `value`: texts by code point, numbers by size."""
         side = bisect_left if sign in ("<", ">=") else bisect_right
         if isinstance(value, str):
             at = side(SortedTexts(self.texts), _encoded(value))
             codes = np.arange(at) if sign[0] == "<" else np.arange(at, len(self.texts))
-            return self._mask(num_rows, codes, [])
+            return self._rows(num_rows, codes, [])
         at = int(self.numbers.searchsorted(value, "left" if side is bisect_left else "right"))
         end = int(self.numbers.searchsorted(np.inf, "right"))  # NaN is in no order
         compare = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}[sign]
         codes = np.flatnonzero(compare(self.text_numbers, value))
-        return self._mask(num_rows, codes, [(0, at) if sign[0] == "<" else (at, end)])
+        return self._rows(num_rows, codes, [(0, at) if sign[0] == "<" else (at, end)])
 
-    def true(self, num_rows: int) -> Mask:
+    def true(self, num_rows: int) -> EntrySet:
         """Rows with a number other than 0, or a text that does not say no."""
         first, last = (int(self.numbers.searchsorted(0.0, side)) for side in ("left", "right"))
-        return self._mask(num_rows, self._codes_true, [(0, first), (last, len(self.numbers))])
+        return self._rows(num_rows, self._codes_true, [(0, first), (last, len(self.numbers))])
 
     @cached_property
     def _codes_true(self) -> Int64:
@@ -108,8 +108,8 @@ class Column:
         first = bisect_left(texts, _encoded(text))
         return range(first, bisect_left(texts, end, first))
 
-    def _mask(self, num_rows: int, codes: Int64, ranges: list[tuple[int, int]]) -> Mask:
-        """bool[num_rows]: rows of some texts, and of ranges of the numbers, which are ascending."""
+    def _rows(self, num_rows: int, codes: Int64, ranges: list[tuple[int, int]]) -> EntrySet:
+        """Rows of some texts, and of ranges of the numbers, which are ascending."""
         size = int((self.text_ptr[codes + 1].astype(np.int64) - self.text_ptr[codes]).sum())
         size += sum(last - first for first, last in ranges)
         if 2 * size > num_rows and self._is_single(num_rows):  # most rows: mark the others
@@ -117,8 +117,8 @@ class Column:
             others[codes] = False
             edges = [0, *(edge for one in ranges for edge in one), len(self.numbers)]
             gaps = list(zip(edges[::2], edges[1::2], strict=True))
-            return ~_marked(num_rows, self._pieces(np.flatnonzero(others), gaps))
-        return _marked(num_rows, self._pieces(codes, ranges))
+            return ~EntrySet.of_pieces(self._pieces(np.flatnonzero(others), gaps), num_rows)
+        return EntrySet.of_pieces(self._pieces(codes, ranges), num_rows)
 
     def _pieces(self, codes: Int64, ranges: list[tuple[int, int]]) -> list[Rows]:
         starts = self.text_ptr[codes].astype(np.int64)
@@ -137,15 +137,7 @@ class Column:
     @cached_property
     def _covers_all(self) -> bool:
         num_rows = len(self.text_rows) + len(self.number_rows)
-        return bool(_marked(num_rows, [self.text_rows, self.number_rows]).all())
-
-
-def _marked(num_rows: int, pieces: list[Rows]) -> Mask:
-    mask = np.zeros(num_rows, np.bool_)
-    for rows in pieces:
-        if len(rows) and num_rows:
-            mask.put(rows, True, mode="clip")  # rows out of range: a damaged snapshot
-    return mask
+        return len(EntrySet.of_pieces([self.text_rows, self.number_rows], num_rows)) == num_rows
 
 
 def _encoded(text: str) -> bytes:

@@ -89,12 +89,14 @@ class EligibleTrie(RankedTrie):
     def _holder(self, entry: Int64, depth: Int64) -> Int64:
         """int64[n]: the last entry up to each that shares at most `depth` tokens with the one before it.
 
-        It is the first entry of the node one token deeper: listed, or at most 256 entries back.
+        It is the first entry of the node one token deeper: listed, or at most 256 entries back unless no
+        node is listed.
         """
         holder = self.branches.first_of(entry, depth + 1)
         left = (holder < 0).nonzero()[0]
         holder[left] = entry[left]  # where nothing is found: damaged arrays
-        for back in range(0, LISTED_ABOVE, _BACK):
+        farthest = LISTED_ABOVE if len(self.branches.key) else self.num_entries
+        for back in range(0, farthest, _BACK):
             if not len(left):
                 break
             before = entry[left, None] - np.arange(back, back + _BACK)

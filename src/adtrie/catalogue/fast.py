@@ -5,23 +5,16 @@ Knows no trie: it hands arrays over.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.catalogue import native
 from adtrie.catalogue.bitmap import EntrySet
 from adtrie.catalogue.branches import BranchTable
 from adtrie.catalogue.nodes import Children
 from adtrie.catalogue.sequences import Int64
-
-if TYPE_CHECKING:
-    from adtrie import _trie
-else:
-    try:
-        from adtrie import _trie
-    except ImportError:  # a source tree that was not built
-        _trie = None
 
 
 class FastTrie:
@@ -37,12 +30,12 @@ class FastTrie:
         vocab_size: int,
     ) -> None:
         table = branches.key, branches.hi, branches.ptr, branches.first
-        self._native = _trie.Trie(edges, offsets, shared, *table, max_depth, vocab_size)
+        self._native = native.trie.Trie(edges, offsets, shared, *table, max_depth, vocab_size)
 
     @staticmethod
     def is_built() -> bool:
         """Whether there is native code to hand arrays to."""
-        return _trie is not None
+        return native.trie is not None
 
     def children(self, lo: Int64, hi: Int64, depth: Int64, eligible: EntrySet | None = None) -> Children:
         """The children with an eligible entry of n nodes."""
@@ -58,7 +51,7 @@ class FastTrie:
     ) -> Children:
         """The children in this trie and `added` as one; gaps: `Gaps.at`, and it plus 0, 1, 2, ..."""
         sides = self._native, *_bits(live), added._native, *_bits(added_live)
-        return Children(*_trie.merged_children(*sides, *gaps, *nodes))
+        return Children(*native.trie.merged_children(*sides, *gaps, *nodes))
 
 
 def _bits(entries: EntrySet | None) -> tuple[NDArray[np.uint64] | None, NDArray[np.uint32] | None]:

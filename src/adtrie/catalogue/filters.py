@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
 
-import numpy as np
-from numpy.typing import NDArray
-
+from adtrie.catalogue.bitmap import EntrySet
 from adtrie.catalogue.columns import Column
 from adtrie.errors import InputError
 
@@ -88,22 +88,19 @@ Test = Has | IsTrue | IsIn | Under | Ordered
 Filter = Test | Not | Every | AnyOf
 
 
-def rows_where(found: Filter, columns: Mapping[str, Column], num_rows: int) -> NDArray[np.bool_]:
-    """bool[num_rows]: the rows that pass. Raises InputError for an attribute that no row has."""
+def rows_where(found: Filter, columns: Mapping[str, Column], num_rows: int) -> EntrySet:
+    """Of num_rows >= 1 rows those that pass. Raises InputError for an attribute that no row has."""
     match found:
         case Not(one):
             return ~rows_where(one, columns, num_rows)
         case Every(parts) | AnyOf(parts):
-            join = np.logical_and if isinstance(found, Every) else np.logical_or
-            mask = rows_where(parts[0], columns, num_rows)
-            for part in parts[1:]:
-                join(mask, rows_where(part, columns, num_rows), out=mask)
-            return mask
+            join = operator.and_ if isinstance(found, Every) else operator.or_
+            return functools.reduce(join, (rows_where(part, columns, num_rows) for part in parts))
         case Has() | IsTrue() | IsIn() | Under() | Ordered():
-            return _mask(found, _column(found, columns), num_rows)
+            return _rows(found, _column(found, columns), num_rows)
 
 
-def _mask(test: Test, column: Column, num_rows: int) -> NDArray[np.bool_]:
+def _rows(test: Test, column: Column, num_rows: int) -> EntrySet:
     match test:
         case Has():
             return column.has(num_rows)

@@ -84,7 +84,7 @@ def to_arrays(lookup: Lookup) -> dict[str, NDArray[Any]]:
     """The arrays that a snapshot keeps of it."""
     arrays: dict[str, NDArray[Any]] = {"id_index.crc": lookup.ids.crc, "id_index.order": lookup.ids.order}
     columns = lookup.columns
-    if len(columns) > MAX_STORED_COLUMNS:
+    if not 0 < len(columns) <= MAX_STORED_COLUMNS:
         return arrays
     encoded = [name.encode("utf-8", "surrogatepass") for name in columns]
     names = StringTable.of([b"".join(encoded)], [np.fromiter(map(len, encoded), np.int64, len(encoded))])

@@ -63,7 +63,7 @@ class Selector:
         if isinstance(where, EntrySet):
             rows = self.rows_of(where)
         elif where is not None:
-            rows = EntrySet.of_mask(rows_where(parse(where), self.columns, self.num_rows))
+            rows = rows_where(parse(where), self.columns, self.num_rows)
         if allow_ids is not None:
             allowed, unknown = self._with_ids("allow_ids", allow_ids)
             rows, num_unknown = rows & allowed, num_unknown + unknown

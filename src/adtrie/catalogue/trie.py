@@ -34,7 +34,7 @@ class Trie:
 
     edges uint16|uint32[E]: one token per trie edge, entry after entry; offsets uint32[N+1] into it;
     shared uint8[N]: tokens entry e shares with entry e-1, which are therefore not stored again;
-    branches: child lists of the nodes with many entries.
+    branches: child lists of the nodes with many entries, of all of them or of none.
     """
 
     def __init__(

@@ -87,7 +87,7 @@ class Batch:
         """Rows that pass the filter, also later ones. Raises InputError as `Catalogue.select` does."""
         found, version = parse(where), self._version
         names = {*version.state.base.selector.columns, *version.added_columns}
-        rows_where(found, dict.fromkeys(names, NO_VALUES), 0)
+        rows_where(found, dict.fromkeys(names, NO_VALUES), 1)
         self.changes.append(Pause(where))
 
     def resume(self, where: str) -> None:

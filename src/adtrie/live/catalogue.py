@@ -196,11 +196,10 @@ class LiveCatalogue:
         return Applied(number)
 
     def _publish(self, state: State) -> None:
-        """Makes a version the newest by one assignment; its root is listed before, no request waits."""
-        version = Version(state)
+        """Makes a version the newest by one assignment, then lists its root so that few requests have to."""
+        self._version = version = Version(state, self._version)
         if version.num_live:
             version.trie.children(0, version.num_entries, 0)
-        self._version = version
 
     def _writer(self) -> LogWriter:
         if self._lock is None:
@@ -214,20 +213,16 @@ class LiveCatalogue:
     def refresh(self) -> int:
         """For readers beside a writer: takes in what was changed since; the number of the newest version."""
         with self._changing:
-            for attempt in range(3):
-                try:
-                    return self._catch_up() if self._lock is None else self.version
-                except (
-                    OSError,
-                    CatalogueError,
-                ):  # the writer compacted and removed what we were about to read
-                    if attempt == 2:
-                        raise
-                    self._history = History(self.path)
-            raise AssertionError
+            if self._lock is not None:
+                return self.version
+            try:
+                return self._catch_up(self._version.state)
+            except (OSError, AdtrieError):  # the writer compacted and removed what we were about to read
+                self._history = History(self.path)
+                return self._catch_up(state_at(self._history, self._history.last))
 
-    def _catch_up(self) -> int:
-        history, state = self._history, self._version.state
+    def _catch_up(self, state: State) -> int:
+        history = self._history
         history.extend()
         if history.bases[-1] > state.base_number and history.way_to(history.last)[0] > state.base_number:
             state = base_state(history, history.way_to(history.last)[0])

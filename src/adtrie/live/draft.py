@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from adtrie.catalogue import EntrySet
 from adtrie.catalogue.build import NO_BID
 from adtrie.catalogue.columns import columns_of
 from adtrie.catalogue.filter_syntax import parse
@@ -44,8 +43,7 @@ class Draft:
         self._bids: dict[int, float] = {}
         self._pauses = list(state.pauses)
         self._num_added = state.num_added
-        self._present = state.added_present.copy()
-        self._added_bids = state.added_bids.copy()
+        self._present, self._added_bids = state.added_present, state.added_bids  # copied before they change
         self.counts = Counts()
 
     def apply(self, changes: Sequence[Change]) -> None:
@@ -93,7 +91,7 @@ class Draft:
         num_base = self._base.selector.num_rows
         if row >= num_base:
             return bool(self._present[row - num_base])
-        return row not in self._removed and bool(self._state.present.contains(row))
+        return row not in self._removed and row in self._state.present
 
     def _remove(self, rows: list[int]) -> int:
         """Takes out those of `rows` that are present; how many."""
@@ -105,12 +103,16 @@ class Draft:
             if row < num_base:
                 self._removed[row] = None
             else:
+                if self._present is self._state.added_present:
+                    self._present = self._present.copy()
                 self._present[row - num_base] = False
         return num_removed
 
     def _set_bids(self, rows: list[int], bid: float) -> None:
         num_base = self._base.selector.num_rows
         self.counts.bids += len(rows)
+        if self._added_bids is self._state.added_bids:
+            self._added_bids = self._added_bids.copy()
         for row in rows:
             if row < num_base:
                 self._bids[row] = bid
@@ -149,7 +151,7 @@ class Draft:
         state = self._state
         present, pauses = state.present, tuple(self._pauses)
         if self._removed:
-            present = present - EntrySet.of_entries(np.array(list(self._removed)), present.size)
+            present = present.dropping(np.array(list(self._removed)))
         live, alive = state.live, state.alive
         if self._removed or pauses != state.pauses:
             live, alive = live_rows(state, present, pauses)
@@ -162,9 +164,9 @@ class Draft:
             pauses=pauses,
             bids=self._blocks(),
             entries=self._added.freeze(),
-            added_present=self._present[: self._num_added],
+            added_present=self._present,
             added_paused=self._paused(pauses),
-            added_bids=self._added_bids[: self._num_added],
+            added_bids=self._added_bids,
         )
 
     def _blocks(self) -> Blocks | None:
@@ -179,9 +181,11 @@ class Draft:
         if pauses != self._state.pauses:
             before = before[:0]
         first, end = len(before), self._num_added
+        if first == end:
+            return before
         paused = np.zeros(end - first, np.bool_)
-        if pauses and end > first:
+        if pauses:
             columns = Lenient(columns_of(self._added.parsed_attributes(first, end)))
             for one in pauses:
-                paused |= rows_where(parse(one.where), columns, end - first)
+                paused |= rows_where(parse(one.where), columns, end - first).mask()
         return np.concatenate([before, paused])

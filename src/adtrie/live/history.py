@@ -143,7 +143,9 @@ class History:
         with contextlib.ExitStack() as stack:
             files: dict[int, IO[bytes]] = {}
             for version in versions:
-                segment = next(one for one in reversed(self._segments) if one.after < version)
+                segment = next((one for one in reversed(self._segments) if one.after < version), None)
+                if segment is None:
+                    raise self._not_held(version)
                 if segment.after not in files:
                     files[segment.after] = stack.enter_context(segment.path.open("rb"))
                 offset = segment.offsets[version - segment.after - 1]

@@ -45,7 +45,7 @@ class Pausing:
 
 def base_rows_where(where: str, columns: Mapping[str, Column], base: Catalogue) -> EntrySet:
     """The rows of the base that pass."""
-    return EntrySet.of_mask(rows_where(parse(where), columns, base.selector.num_rows))
+    return rows_where(parse(where), columns, base.selector.num_rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +98,11 @@ class State:
         live, alive = live_rows(state, rows, pausings)
         return replace(state, pauses=pausings, live=live, alive=alive)
 
+    def has_rows_of(self, other: State) -> bool:
+        """Whether the same rows are live in both: only bids may differ."""
+        names = "live", "alive", "entries", "added_present", "added_paused"
+        return all(getattr(self, name) is getattr(other, name) for name in names)
+
     @property
     def num_added(self) -> int:
         """Added rows, those removed again included."""
@@ -118,7 +123,7 @@ class State:
         owner = self.owner[added]
         attached = owner[owner >= 0]
         if len(attached):
-            alive = alive | EntrySet.of_entries(attached, self.base.num_entries)
+            alive = alive.adding(attached)
         has = np.zeros(len(self.entries), np.bool_)
         has[-1 - owner[owner < 0]] = True
         return alive, has[self.entries.number]
@@ -134,9 +139,10 @@ def live_rows(state: State, present: EntrySet, pauses: tuple[Pausing, ...]) -> t
     selector, differ = state.base.selector, _members(live.words ^ state.live.words)
     entries = np.unique(selector.entry_of_row(differ))
     has = live.count(*selector.bounds(entries)) > 0
-    size = state.base.num_entries
-    alive = (state.alive - EntrySet.of_entries(entries[~has], size)) | EntrySet.of_entries(entries[has], size)
-    return live, alive
+    alive = state.alive
+    if not has.all():
+        alive = alive.dropping(entries[~has])
+    return live, alive.adding(entries[has]) if has.any() else alive
 
 
 def _members(words: NDArray[np.uint64]) -> Int64:

@@ -56,6 +56,13 @@ class LiveSelection(Selection):
         """Number of eligible entries."""
         return len(self._alive) + int(np.count_nonzero(self._added_alive))
 
+    def has(self, row: int) -> bool:
+        """Whether a row is in it."""
+        num_base = self._chosen.rows.size
+        if row >= num_base:
+            return bool(self._chosen.added[row - num_base])
+        return row in self._chosen.rows
+
     @cached_property
     def rows(self) -> EntrySet:  # type: ignore[override]
         """The rows, those of the base before the added ones."""
@@ -84,13 +91,17 @@ class Version(Catalogue):
     The text of an entry is that of its base while a row of the base is present, else its first present row's.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, before: Version | None = None) -> None:
+        """`before`: a version whose trie and selection are taken over if the same rows are live."""
         base = state.base
         self.state = state
         self.number = state.number
         self.info = replace(base.info, max_depth=max(base.trie.max_depth, _depth(state)))
         self.report = BuildReport(self.info.num_rows, base.num_entries + len(state.entries), 0, 0)
         self._snapshot = None
+        if before is not None and state.has_rows_of(before.state):
+            self.trie, self._everything = before.trie, before._everything
+            return
         alive = state.entries_with(state.alive, state.added_live)
         self.trie = trie_of(state, *alive)
         self._everything = LiveSelection(self.trie, state, _Chosen(state.live, state.added_live), alive)
@@ -133,7 +144,7 @@ class Version(Catalogue):
 
     def _base_rows(self, base: int, among: EntrySet) -> list[int]:
         rows = [] if base < 0 else list(self.state.base.selector.rows_of_entry(base))
-        return [row for row in rows if among.contains(row)]
+        return [row for row in rows if row in among]
 
     def _live_rows(self, entry: int) -> list[int]:
         base, added = self._origin(entry)
@@ -152,8 +163,8 @@ class Version(Catalogue):
     def ids(self, entry: int, selection: Selection | None = None) -> list[str]:
         """Distinct ids of the entry's live rows, the base's first; with a selection: of the rows in it."""
         rows = self._live_rows(entry)
-        if selection is not None:
-            rows = [row for row in rows if selection.rows.contains(row)]
+        if isinstance(selection, LiveSelection) and selection is not self._everything:
+            rows = [row for row in rows if selection.has(row)]
         return list(dict.fromkeys(map(self._id, rows)))
 
     def bid(self, entry: int) -> float:
@@ -233,7 +244,9 @@ class Version(Catalogue):
             columns = columns | {name: NO_VALUES for name in added if name not in columns}
         rows = base_rows_where(where, columns, self.state.base)
         of_added = {name: added.get(name, NO_VALUES) for name in columns}
-        return _Chosen(rows, rows_where(parse(where), of_added, self.state.num_added))
+        if not self.state.num_added:
+            return _Chosen(rows, np.zeros(0, np.bool_))
+        return _Chosen(rows, rows_where(parse(where), of_added, self.state.num_added).mask())
 
     def _rows_of(self, entries: EntrySet) -> _Chosen:
         """All rows of entries. Raises InputError for a set over another number of entries."""
@@ -252,7 +265,7 @@ class Version(Catalogue):
         state, distinct, num_unknown = self.state, sorted(check_ids(name, ids)), 0
         base, added, live = list[int](), np.zeros(state.num_added, np.bool_), state.added_live
         for one, rows in zip(distinct, state.base.selector.rows_with_ids(distinct), strict=True):
-            mine = [row for row in rows if state.live.contains(row)]
+            mine = [row for row in rows if row in state.live]
             others = [j for j in state.added.rows_with_id(one) if j < len(live) and live[j]]
             base += mine
             added[others] = True
