@@ -43,7 +43,7 @@ def structures_ids(sizes: tuple[int, ...] = (1_000_000, 10_000_000)) -> dict[str
 
 
 def with_earlier(result: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The result with the sets of an earlier one in the file that were not measured again; each has its date."""
+    """The result, and the sets of an earlier one in the file that it did not measure; each has its date."""
     earlier = json.loads(path.read_text())["sets"] if path.is_file() else []
     sets = {one["set"]: one for one in (*earlier, *result["sets"])}
     return {**result, "sets": sorted(sets.values(), key=lambda one: one["entries"])}
