@@ -62,7 +62,8 @@ def without_model(section: str, options: argparse.Namespace) -> dict[str, Any]:
     if section == "few_entries":
         return few_entries.compare()
     run = structures.structures_text if section == "structures_text" else structures.structures_ids
-    return run(tuple(options.sizes)) if options.sizes else run()
+    result = run(tuple(options.sizes)) if options.sizes else run()
+    return structures.with_earlier(result, machine.RESULTS / f"search_{section}.json")
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -39,6 +40,13 @@ def structures_text(sizes: tuple[int, ...] = (12_613, 100_000, 1_735_369)) -> di
 def structures_ids(sizes: tuple[int, ...] = (1_000_000, 10_000_000)) -> dict[str, Any]:
     """Uniform codes of 8 tokens from a vocabulary of 2,048."""
     return {"beams": BEAMS, "sets": [_compare(f"ids {size}", lambda n=size: _ids(n)) for size in sizes]}
+
+
+def with_earlier(result: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The result, and the sets of an earlier one in the file that it did not measure; each has its date."""
+    earlier = json.loads(path.read_text())["sets"] if path.is_file() else []
+    sets = {one["set"]: one for one in (*earlier, *result["sets"])}
+    return {**result, "sets": sorted(sets.values(), key=lambda one: one["entries"])}
 
 
 def _texts(size: int) -> tuple[NDArray[Any], NDArray[np.int64], int]:
@@ -93,6 +101,7 @@ def _compare(name: str, make: Callable[[], tuple[NDArray[Any], NDArray[np.int64]
             found[structure] = _measured(structure, Path(folder), num_entries, num_tokens)
         return {
             "set": name,
+            "date": time.strftime("%Y-%m-%d"),
             "entries": num_entries,
             "vocabulary": vocab,
             "beams_per_step": [len(step["prefixes"]) for step in steps],
