@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from adtrie import __version__
-from adtrie.cli import create, demo, doctor, evaluate, explore, index, inspect, target, tune, verify
+from adtrie.cli import create, demo, doctor, evaluate, explore, index, inspect, recover, target, tune, verify
 from adtrie.cli.terminal import emit, use_utf8
 
 EPILOG = (
@@ -43,7 +43,7 @@ def adtrie(
     """A language model that answers only from your catalogue, ranked and exact, in milliseconds."""
 
 
-for module in (demo, index, target, explore, create, tune, evaluate, inspect, verify, doctor):
+for module in (demo, index, target, explore, create, tune, recover, evaluate, inspect, verify, doctor):
     app.command(name=module.NAME, epilog=module.EXAMPLE)(module.command)
 
 
