@@ -11,7 +11,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra [train]", exc_type=ImportError)
 
 from adtrie.models import open_checkpoint
-from adtrie.train.decoder import AdaptedLinear, Decoder, LoraShape
+from adtrie.train.adapted_linear import AdaptedLinear, LoraShape
+from adtrie.train.decoder import Decoder
 
 FAMILIES = ("llama", "llama3", "mistral", "qwen2", "qwen3", "ernie4_5")
 ALL = ("q", "k", "v", "o", "gate", "up", "down")

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,15 +13,14 @@ import typer
 from adtrie.cli.download import announce
 from adtrie.cli.options import JsonOption, ThreadsOption
 from adtrie.cli.terminal import emit, emit_json, guarded, note, warn
+from adtrie.cli.training_progress import training_progress
 
 if TYPE_CHECKING:
     from adtrie.train.pairs import PairReport
-    from adtrie.train.run import Position
     from adtrie.train.tune import TuneResult
 
 NAME = "tune"
 EXAMPLE = "Example: adtrie tune pricerunner my-adapter --minutes 55"
-LINE_EVERY_S = 30.0
 
 
 @guarded
@@ -105,7 +101,7 @@ def command(
     job = Job(model, Path(source) if is_file else source, out, shlex.join(["adtrie", *words]), threads)
     announce(model)
     try:
-        with _shown() as watch:
+        with training_progress() as watch:
             result = tune(job, recipe, resume, watch, _show_report)
     except KeyboardInterrupt:
         note(f"The run is saved; the same command with --resume continues it in {out}.")
@@ -141,45 +137,7 @@ def as_text(result: TuneResult) -> str:
     )
 
 
-def status_line(place: Position) -> str:
-    """Step, losses, speed and time left in one line."""
-    left = place.seconds_left
-    return (
-        f"step {place.step}/{place.total or '?'}  loss {place.loss:.3f}  dev {place.dev_curve[-1][1]:.3f}  "
-        f"{place.tokens_per_s:.0f} tokens/s  {'?' if left is None else f'{left / 60:.0f}'} min left"
-    )
-
-
 def _show_report(report: PairReport) -> None:
     note(report.summary())
     for line in report.notes:
         warn(line)
-
-
-@contextmanager
-def _shown() -> Iterator[Callable[[Position], None]]:
-    """A bar on a terminal; elsewhere a line at every dev evaluation and every LINE_EVERY_S seconds."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import Progress
-
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("starting: dev loss", total=None)
-            yield lambda place: bar.update(
-                task, description=status_line(place), completed=place.step, total=place.total or None
-            )
-    else:
-        yield _lines()
-
-
-def _lines() -> Callable[[Position], None]:
-    shown_at, num_dev = -LINE_EVERY_S, 0
-
-    def watch(place: Position) -> None:
-        nonlocal shown_at, num_dev
-        now = time.monotonic()
-        if now - shown_at >= LINE_EVERY_S or len(place.dev_curve) > num_dev:
-            shown_at, num_dev = now, len(place.dev_curve)
-            note(status_line(place))
-
-    return watch

@@ -21,12 +21,18 @@ class Batch:
     """Tokens int64[B, T], padded on the right with 0; rows int64[C] and labels int64[C] of the completions.
 
     `rows` index the flattened [B * T] positions that predict the `labels`.
+    real: bool[B, T], False for padding.
     """
 
     tokens: NDArray[np.int64]
     rows: NDArray[np.int64]
     labels: NDArray[np.int64]
-    num_tokens: int
+    real: NDArray[np.bool_]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens without padding."""
+        return int(self.real.sum())
 
 
 class BatchOrder:
@@ -85,11 +91,11 @@ def collate(examples: Sequence[Example]) -> Batch:
     """One batch; causal attention never looks at padding on the right, so no mask is needed."""
     width = max(len(example.tokens) for example in examples)
     tokens = np.zeros((len(examples), width), np.int64)
-    rows, labels, total = [], [], 0
+    real = np.zeros(tokens.shape, bool)
+    rows, labels = [], []
     for index, example in enumerate(examples):
         length = len(example.tokens)
-        tokens[index, :length] = example.tokens
+        tokens[index, :length], real[index, :length] = example.tokens, True
         rows.append(index * width + np.arange(example.start - 1, length - 1))
         labels.append(example.tokens[example.start :])
-        total += length
-    return Batch(tokens, np.concatenate(rows), np.concatenate(labels).astype(np.int64), total)
+    return Batch(tokens, np.concatenate(rows), np.concatenate(labels).astype(np.int64), real)

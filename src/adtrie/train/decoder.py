@@ -1,13 +1,12 @@
-"""A plain PyTorch decoder over any checkpoint (all families), differentiable in its adapters.
+"""A plain PyTorch decoder over any checkpoint (all families), differentiable in what its linears train.
 
 Knows no data, no optimizer and no file. `engine/reference.py` is the definition it is tested against.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,114 +18,57 @@ from adtrie.config import ModelSpec
 from adtrie.engine.rope import rope_frequencies
 from adtrie.engine.source import WeightSource
 from adtrie.format.tensors import dense_values
+from adtrie.train.adapted_linear import AdaptedLinear, LoraShape
 
-GROUPS = (("q", "k", "v"), ("o",), ("gate", "up"), ("down",))  # linears that read the same input run as one
-
-
-@dataclass(frozen=True)
-class LoraShape:
-    """Rank, scale = alpha / rank, and which linears (q, k, v, o, gate, up, down) are adapted."""
-
-    rank: int
-    alpha: float
-    targets: tuple[str, ...]
-
-    @property
-    def scale(self) -> float:
-        """What B A is multiplied with."""
-        return self.alpha / self.rank
+GROUPS = (("q", "k", "v"), ("o",), ("gate", "up"), ("down",))  # those of one input run as one
+HALVES = ("attention", "mlp")  # of a block, each added to its input
+GAIN_UNIT = 0.1  # relative change of a norm per unit of its parameter; a unit is a large step for a norm
 
 
-class _Adapted(torch.autograd.Function):
-    """y = x W^T with W already merged; gradients for x, A and B without a second path in the forward.
+class Linear(Protocol):
+    """Linears of one input, run as one [N, K]; `weight` is what the last `merge` made of the parameters."""
 
-    One wide product each way instead of a wide and two narrow ones: a merge costs r/T of a forward.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, part: AdaptedLinear, a: Tensor, *bs: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.weight, ctx.part = weight, part  # not an input to differentiate, and changed between steps only
-        return x @ weight.T
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,) = grads
-        (x,) = ctx.saved_tensors
-        part: AdaptedLinear = ctx.part
-        grad_x = grad @ ctx.weight if ctx.needs_input_grad[0] else None
-        flat = x.flatten(0, -2)
-        grad = grad.flatten(0, -2)
-        down = flat @ part.a.T  # [T, P r]
-        sides, grad_bs = [], []
-        for index, (rows, b) in enumerate(zip(part.rows, part.b, strict=True)):
-            piece = grad[:, rows]
-            rank = slice(index * part.shape.rank, (index + 1) * part.shape.rank)
-            grad_bs.append(part.shape.scale * (piece.T @ down[:, rank]))
-            sides.append(piece @ b)
-        grad_a = part.shape.scale * (torch.cat(sides, dim=1).T @ flat)
-        return (grad_x, None, None, grad_a, *grad_bs)
-
-
-class AdaptedLinear:
-    """Linears [N, K] of the same input, stacked; those in `targets` carry A [r, K] and B [N, r]."""
-
-    def __init__(self, weights: Sequence[Tensor], names: Sequence[str], shape: LoraShape | None) -> None:
-        self.base = torch.cat(list(weights)) if len(weights) > 1 else weights[0]
-        self.weight = self.base
-        self.spans: dict[str, slice] = {}  # rows of each linear
-        self.b: list[Tensor] = []
-        self.a = torch.empty(0)
-        start = 0
-        for name, weight in zip(names, weights, strict=True):
-            self.spans[name] = slice(start, start + len(weight))
-            start += len(weight)
-        targets = () if shape is None else shape.targets
-        self.names = [name for name in names if name.rsplit(".", 1)[-1] in targets]
-        self.rows = [self.spans[name] for name in self.names]
-        if shape is not None and self.names:
-            self.shape = shape
-            self._add_adapters(shape.rank)
-
-    def train_whole(self) -> None:
-        """The weight itself is trained, without adapters."""
-        self.weight.requires_grad_(True)
-
-    def _add_adapters(self, rank: int) -> None:
-        self.weight = self.base.clone()
-        device = self.base.device
-        self.a = torch.zeros(len(self.names) * rank, self.base.shape[1], device=device)
-        self.b = [torch.zeros(rows.stop - rows.start, rank, device=device) for rows in self.rows]
-        for tensor in (self.a, *self.b):
-            tensor.requires_grad_(True)
-
-    def merge(self) -> None:
-        """weight = base + scale B A, after A or B changed."""
-        rank = self.shape.rank if self.names else 0
-        with torch.no_grad():
-            for index, (rows, b) in enumerate(zip(self.rows, self.b, strict=True)):
-                a = self.a[index * rank : (index + 1) * rank]
-                torch.addmm(self.base[rows], b, a, alpha=self.shape.scale, out=self.weight[rows])
+    weight: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        if not self.names or not torch.is_grad_enabled():
-            return F.linear(x, self.weight)
-        return _Adapted.apply(x, self.weight, self, self.a, *self.b)  # type: ignore[no-any-return,no-untyped-call]
+        """Outputs [..., N] of all of them."""
+
+    def merge(self) -> None:
+        """To be called after the parameters changed."""
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """What is trained."""
+
+    def separated(self, values: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Values named as by `named_parameters`, one array per linear and kind of parameter."""
+
+
+Build = Callable[[Sequence[str]], Linear]
+Rotation = tuple[Tensor, Tensor]
 
 
 class Decoder:
     """The forward on batches int64[B, T]. Adapters start as A random (Kaiming), B zero: the model itself."""
 
     def __init__(
-        self, source: WeightSource, lora: LoraShape | None, seed: int = 0, device: str = "cpu"
+        self,
+        source: WeightSource,
+        lora: LoraShape | None,
+        seed: int = 0,
+        device: str = "cpu",
+        build: Build | None = None,
     ) -> None:
+        """build: makes the linears of some names, in place of those with adapters."""
         self.spec: ModelSpec = source.spec
         self.device = torch.device(device)
         self._source = source
+        self._build = build or (
+            lambda names: AdaptedLinear([self._matrix(name) for name in names], names, lora)
+        )
         self.embed = self._matrix("embed")
         self.head = self.embed if self.spec.tied_head else self._matrix("head")
         self.final_norm = self._vector("final_norm")
-        self.layers = [self._layer(f"layers.{index}.", lora) for index in range(self.spec.num_layers)]
+        self.layers = [self._layer(f"layers.{index}.") for index in range(self.spec.num_layers)]
         self._frequencies = torch.from_numpy(rope_frequencies(self.spec)).to(self.device)
         self._start(seed)
 
@@ -134,30 +76,24 @@ class Decoder:
         """All linears of the layers are trained; embedding, head and norms stay."""
         for layer in self.layers:
             for linear in layer.linears:
-                linear.train_whole()
+                if isinstance(linear, AdaptedLinear):
+                    linear.train_whole()
+
+    def train_norms(self) -> None:
+        """The norms of the layers are trained too; each starts as it is."""
+        for layer in self.layers:
+            layer.train_norms()
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """What is trained: A, B of adapters, or W of whole linears, those of one input together."""
+        """What is trained, as its linears name it, and `gain` of each norm."""
         for layer in self.layers:
-            for linear in layer.linears:
-                if not linear.names and linear.weight.requires_grad:
-                    yield f"{'+'.join(linear.spans)}.W", linear.weight
-                if linear.names:
-                    yield f"{'+'.join(linear.names)}.A", linear.a
-                    yield from ((f"{name}.B", b) for name, b in zip(linear.names, linear.b, strict=True))
+            yield from layer.named_parameters()
 
     def separated(self, values: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-        """Values named as by `named_parameters`, one array per linear and side: layers.0.q.A, .B or .W."""
-        single = {}
+        """Values named as by `named_parameters`, one array per linear and kind of parameter."""
+        single: dict[str, NDArray[np.float32]] = {}
         for linear in (linear for layer in self.layers for linear in layer.linears):
-            for index, name in enumerate(linear.names):
-                rank = linear.shape.rank
-                joined = values[f"{'+'.join(linear.names)}.A"]
-                single[f"{name}.A"] = joined[index * rank : (index + 1) * rank]
-                single[f"{name}.B"] = values[f"{name}.B"]
-            whole = values.get(f"{'+'.join(linear.spans)}.W")
-            if whole is not None:
-                single |= {f"{name}.W": whole[rows] for name, rows in linear.spans.items()}
+            single |= linear.separated(values)
         return single
 
     def merge(self) -> None:
@@ -168,22 +104,37 @@ class Decoder:
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """States [B, T, H] after the final norm; rows are padded on the right, where nothing reads them."""
-        x = F.embedding(tokens, self.embed)
-        positions = torch.arange(tokens.shape[1], device=self.device, dtype=torch.float32)
-        angles = torch.outer(positions, self._frequencies)[:, None]  # [T, 1, D/2]
-        rotation = (angles.cos(), angles.sin())
+        for x in self.block_outputs(tokens):
+            last = x
+        return self.final(last)
+
+    def block_outputs(self, tokens: Tensor) -> Iterator[Tensor]:
+        """States [B, T, H] after each block in turn."""
+        x = self.embedded(tokens)
+        rotation = self.rotation(tokens.shape[1])
         for layer in self.layers:
             x = layer.forward(x, rotation)
-        return self._norm(x, self.final_norm)
+            yield x
+
+    def embedded(self, tokens: Tensor) -> Tensor:
+        """States [B, T, H] before the first block."""
+        return F.embedding(tokens, self.embed)
+
+    def final(self, x: Tensor) -> Tensor:
+        """States [..., H] after the final norm, from those after the last block."""
+        return F.rms_norm(x, self.final_norm.shape, self.final_norm, self.spec.rms_epsilon)
+
+    def rotation(self, num_tokens: int) -> Rotation:
+        """Cosine and sine [T, 1, D/2] of the rotary embedding."""
+        positions = torch.arange(num_tokens, device=self.device, dtype=torch.float32)
+        angles = torch.outer(positions, self._frequencies)[:, None]
+        return angles.cos(), angles.sin()
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits [C, V] of the states [C, H] one asks for."""
         return F.linear(hidden, self.head)
 
-    def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.rms_norm(x, weight.shape, weight, self.spec.rms_epsilon)
-
-    def _layer(self, prefix: str, lora: LoraShape | None) -> Layer:
+    def _layer(self, prefix: str) -> Layer:
         spec, vectors = self.spec, {}
         names = ["attn_norm", "mlp_norm", *(("q_norm", "k_norm") if spec.qk_norm else ())]
         for name in names:
@@ -192,11 +143,8 @@ class Decoder:
             vectors["qkv.bias"] = torch.cat([self._vector(f"{prefix}{part}.bias") for part in "qkv"])
         if spec.output_bias:
             vectors["o.bias"] = self._vector(prefix + "o.bias")
-        linears = []
-        for group in GROUPS:
-            full = [prefix + name for name in group]
-            linears.append(AdaptedLinear([self._matrix(name) for name in full], full, lora))
-        return Layer(spec, linears, vectors)
+        linears = [self._build([prefix + name for name in group]) for group in GROUPS]
+        return Layer(spec, linears, vectors, prefix)
 
     def _start(self, seed: int) -> None:
         random = torch.Generator().manual_seed(seed)
@@ -218,21 +166,57 @@ class Decoder:
 class Layer:
     """One block: attention and SwiGLU, each added to its input."""
 
-    def __init__(self, spec: ModelSpec, linears: Sequence[AdaptedLinear], vectors: dict[str, Tensor]) -> None:
+    def __init__(
+        self, spec: ModelSpec, linears: Sequence[Linear], vectors: dict[str, Tensor], prefix: str
+    ) -> None:
         self.spec = spec
         self.linears = linears
-        self._vectors = vectors
+        self._vectors, self._prefix = vectors, prefix
+        self._gains: dict[str, Tensor] = {}
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    def train_norms(self) -> None:
+        """weight = weight of the file * (1 + GAIN_UNIT * gain), gain 0 at first."""
+        for name, weight in self._vectors.items():
+            if name.endswith("norm"):
+                self._gains[name] = torch.zeros_like(weight).requires_grad_(True)
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """What is trained in this block."""
+        for half in HALVES:
+            yield from self.half_parameters(half)
+
+    def half_linears(self, half: str) -> Sequence[Linear]:
+        """Linears of one of HALVES."""
+        return self.linears[:2] if half == HALVES[0] else self.linears[2:]
+
+    def half_parameters(self, half: str) -> Iterator[tuple[str, Tensor]]:
+        """What is trained in one of HALVES."""
+        for linear in self.half_linears(half):
+            yield from linear.named_parameters()
+        for name, gain in self._gains.items():
+            if (name == "mlp_norm") == (half != HALVES[0]):
+                yield f"{self._prefix}{name}.gain", gain
+
+    def after_half(self, half: str, x: Tensor, rotation: Rotation) -> Tensor:
+        """x [B, T, H] with one of HALVES added."""
+        return self.after_attention(x, rotation) if half == HALVES[0] else self.after_mlp(x)
+
+    def forward(self, x: Tensor, rotation: Rotation) -> Tensor:
         """x [B, T, H] after this block."""
-        qkv, o, gate_up, down = self.linears
-        x = x + self._attention(self._norm(x, "attn_norm"), qkv, o, rotation)
+        return self.after_mlp(self.after_attention(x, rotation))
+
+    def after_attention(self, x: Tensor, rotation: Rotation) -> Tensor:
+        """x [B, T, H] with the attention added."""
+        qkv, o = self.half_linears(HALVES[0])
+        return x + self._attention(self._norm(x, "attn_norm"), qkv, o, rotation)
+
+    def after_mlp(self, x: Tensor) -> Tensor:
+        """x [B, T, H] with the SwiGLU added."""
+        gate_up, down = self.half_linears(HALVES[1])
         gate, up = gate_up(self._norm(x, "mlp_norm")).chunk(2, dim=-1)
         return x + down(F.silu(gate) * up)
 
-    def _attention(
-        self, x: Tensor, qkv: AdaptedLinear, o: AdaptedLinear, rotation: tuple[Tensor, Tensor]
-    ) -> Tensor:
+    def _attention(self, x: Tensor, qkv: Linear, o: Linear, rotation: Rotation) -> Tensor:
         spec = self.spec
         heads = qkv(x)
         if spec.qkv_bias:
@@ -250,6 +234,8 @@ class Layer:
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
         weight = self._vectors[name]
+        if name in self._gains:
+            weight = weight * (1 + GAIN_UNIT * self._gains[name])
         return F.rms_norm(x, weight.shape, weight, self.spec.rms_epsilon)
 
 

@@ -1,13 +1,15 @@
-"""One tuning run: updates, dev loss, early stopping, a time budget, and a state to continue from.
+"""One training run: updates, dev loss, early stopping, a time budget, and a state to continue from.
 
-Knows the decoder and the files; what pairs mean and how progress is shown is the caller's.
+Knows the decoder's parameters and the files; what they are, what the loss is, what pairs mean and how
+progress is shown is the caller's.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from adtrie.engine.source import WeightSource
 from adtrie.errors import AdtrieError, CapacityError, InputError
 from adtrie.train.batches import Batch, BatchOrder, in_order
-from adtrie.train.decoder import Decoder, LoraShape
+from adtrie.train.decoder import Decoder
 from adtrie.train.pairs import TuneData
 from adtrie.train.recipe import Recipe
 from adtrie.train.save import STATE_FILE, read_state, write_state
@@ -34,7 +35,7 @@ _ADAM = ("exp_avg", "exp_avg_sq")
 
 @dataclass
 class Position:
-    """Where a run is: all that is not a tensor. Losses are nats per completion token."""
+    """Where a run is: all that is not a tensor. Losses are nats per completion token, on dev at least."""
 
     step: int = 0
     total: int = 0  # planned updates; 0 until the plan is made
@@ -61,26 +62,40 @@ class Position:
 
 
 Watch = Callable[[Position], None]
+Loss = Callable[[Decoder, Batch, str], torch.Tensor]  # "mean": to be trained; "sum": nats of all completions
+
+
+def next_token_loss(decoder: Decoder, batch: Batch, reduction: str) -> torch.Tensor:
+    """Cross-entropy of the completions' own tokens."""
+    hidden = decoder.hidden(torch.from_numpy(batch.tokens).to(decoder.device)).flatten(0, 1)
+    logits = decoder.logits(hidden[torch.from_numpy(batch.rows).to(decoder.device)])
+    return F.cross_entropy(logits, torch.from_numpy(batch.labels).to(decoder.device), reduction=reduction)
 
 
 class Run:
     """A run in a folder; `start` or `resume`, then `train`."""
 
-    def __init__(self, source: WeightSource, data: TuneData, recipe: Recipe, folder: Path) -> None:
-        self.recipe, self.data, self.folder = recipe, data, folder
+    def __init__(
+        self,
+        decoder: Decoder,
+        data: TuneData,
+        recipe: Recipe,
+        folder: Path,
+        identity: Mapping[str, Any],
+        loss: Loss = next_token_loss,
+    ) -> None:
+        """identity: what else must be the same when the run is continued, as JSON values."""
+        self.decoder, self.recipe, self.data, self.folder = decoder, recipe, data, folder
         self.position = Position()
-        lora = None if recipe.full else LoraShape(recipe.rank, recipe.alpha, recipe.targets)
-        self.decoder = Decoder(source, lora, recipe.seed, _device())
-        if recipe.full:
-            self.decoder.train_whole()
+        self._loss_of = loss
         self._parameters = dict(self.decoder.named_parameters())
         self._optimizer = torch.optim.AdamW(
             self._parameters.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
         self._order = BatchOrder(data.train, recipe.batch_tokens, recipe.seed)
         self._dev = in_order(data.dev, 2 * recipe.batch_tokens)
-        self._identity = {"base": source.fingerprint, "data": data.fingerprint, **_settings(recipe)}
-        self.best = self._values()
+        self.identity = {**identity, "data": data.fingerprint, **_settings(recipe)}
+        self.best = self.values()
         self._stop = False
         self._saved_at = -math.inf
 
@@ -90,7 +105,7 @@ class Run:
         if not path.exists():
             raise InputError(f"--resume: no unfinished run in {self.folder}; start one without --resume")
         tensors, values = read_state(path)
-        for key, value in self._identity.items():
+        for key, value in self.identity.items():
             if values["identity"].get(key) != value:
                 raise InputError(
                     f"--resume: the run in {self.folder} was started with {key} "
@@ -100,22 +115,37 @@ class Run:
         place.train_curve = [(step, loss) for step, loss in place.train_curve]  # JSON knows no tuples
         place.dev_curve = [(step, loss) for step, loss in place.dev_curve]
         step = torch.tensor(float(self.position.step))
+        self.take({name: tensors[f"value {name}"] for name in self._parameters})
         for name, parameter in self._parameters.items():
-            parameter.data.copy_(torch.from_numpy(tensors[f"value {name}"]))
             if self.position.step:
                 state = {
                     key: torch.from_numpy(tensors[f"{key} {name}"]).to(parameter.device) for key in _ADAM
                 }
                 self._optimizer.state[parameter] = {"step": step.clone(), **state}
             self.best[name] = tensors[f"best {name}"]
+
+    def values(self) -> dict[str, NDArray[np.float32]]:
+        """Copies of the parameters by name."""
+        return {name: _array(parameter) for name, parameter in self._parameters.items()}
+
+    def take(self, values: Mapping[str, NDArray[np.float32]]) -> None:
+        """Sets the parameters to `values`, as `values()` gave them."""
+        for name, parameter in self._parameters.items():
+            parameter.data.copy_(torch.from_numpy(values[name]))
         self.decoder.merge()
+
+    def dev_loss(self) -> float:
+        """Nats per completion token of the dev examples, with the parameters as they are."""
+        with torch.no_grad():
+            total = sum(float(self._loss(batch, "sum")) for batch in self._dev)
+        return total / sum(len(batch.labels) for batch in self._dev)
 
     def stop(self) -> None:
         """Asks `train` to save and raise KeyboardInterrupt after the update in progress."""
         self._stop = True
 
     def train(self, watch: Watch, improved: Callable[[], None]) -> None:
-        """Runs to the end; `watch` after every update, `improved` whenever `best` is a better adapter.
+        """Runs to the end; `watch` after every update, `improved` whenever `best` is better than before.
 
         Raises KeyboardInterrupt after `stop`, AdtrieError for a loss that is no number, CapacityError without
         memory; the last good state is on disk each time.
@@ -126,7 +156,7 @@ class Run:
         def clock() -> None:
             place.elapsed_s = base_s + time.perf_counter() - started
 
-        try:
+        with memory_named(self.recipe):
             if not place.dev_curve:
                 self._evaluate(improved)
                 clock()
@@ -147,11 +177,6 @@ class Run:
                     raise KeyboardInterrupt
             if place.dev_curve[-1][0] != place.step:
                 self._evaluate(improved)
-        except (RuntimeError, MemoryError) as error:
-            known = _out_of_memory(error, self.recipe)
-            if known is None:
-                raise
-            raise known from error
 
     def save(self) -> None:
         """Writes the state to the folder."""
@@ -162,12 +187,12 @@ class Run:
             for key in _ADAM:
                 if self.position.step:
                     tensors[f"{key} {name}"] = _array(self._optimizer.state[parameter][key])
-        values = {"identity": self._identity, "position": asdict(self.position)}
+        values = {"identity": self.identity, "position": asdict(self.position)}
         write_state(self.folder / STATE_FILE, tensors, values)
         self._saved_at = self.position.elapsed_s
 
     def result(self) -> dict[str, NDArray[np.float32]]:
-        """The best position by canonical linear name: A [r, K] and B [N, r], or W [N, K] of whole linears."""
+        """The best parameters, an array per linear and kind: A [r, K] and B [N, r], or W [N, K]."""
         return self.decoder.separated(self.best)
 
     def _update(self) -> None:
@@ -182,7 +207,7 @@ class Run:
         if not math.isfinite(value) or not math.isfinite(float(norm)):
             raise AdtrieError(
                 f"the loss is {value:g} (gradient norm {float(norm):g}) at step {place.step}; the last good "
-                f"state and the best adapter so far are in {self.folder}; start again with a lower --lr"
+                f"state and the best result so far are in {self.folder}; start again with a lower --lr"
             )
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -194,20 +219,15 @@ class Run:
             place.train_curve.append((place.step, round(place.loss, 5)))
 
     def _loss(self, batch: Batch, reduction: str) -> torch.Tensor:
-        device = self.decoder.device
-        hidden = self.decoder.hidden(torch.from_numpy(batch.tokens).to(device)).flatten(0, 1)
-        logits = self.decoder.logits(hidden[torch.from_numpy(batch.rows).to(device)])
-        return F.cross_entropy(logits, torch.from_numpy(batch.labels).to(device), reduction=reduction)
+        return self._loss_of(self.decoder, batch, reduction)
 
     def _evaluate(self, improved: Callable[[], None]) -> None:
         """Dev loss in nats per completion token; keeps the parameters when it is the best so far."""
         place = self.position
-        with torch.no_grad():
-            total = sum(float(self._loss(batch, "sum")) for batch in self._dev)
-        loss = total / sum(len(batch.labels) for batch in self._dev)
+        loss = self.dev_loss()
         place.dev_curve.append((place.step, round(loss, 5)))
         if loss < place.best_loss:
-            place.best_loss, place.best_step, self.best = loss, place.step, self._values()
+            place.best_loss, place.best_step, self.best = loss, place.step, self.values()
             improved()
 
     def _plan(self) -> None:
@@ -237,15 +257,13 @@ class Run:
         since_best = [step for step, _ in place.dev_curve if step > place.best_step]
         return len(since_best) >= recipe.patience
 
-    def _values(self) -> dict[str, NDArray[np.float32]]:
-        return {name: _array(parameter) for name, parameter in self._parameters.items()}
-
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
     return np.array(tensor.detach().cpu().numpy(), dtype=np.float32)
 
 
-def _device() -> str:
+def device() -> str:
+    """Where to train: "cuda" if there is one, else "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -254,12 +272,16 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(recipe).items()}
 
 
-def _out_of_memory(error: BaseException, recipe: Recipe) -> CapacityError | None:
-    """A CapacityError if `error` is one of the ways to run out of memory."""
-    words = str(error).lower()
-    if isinstance(error, MemoryError) or "out of memory" in words or "allocate memory" in words:
-        return CapacityError(
+@contextmanager
+def memory_named(recipe: Recipe) -> Iterator[None]:
+    """Any of the ways to run out of memory becomes a CapacityError that names the option to change."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        words = str(error).lower()
+        if not (isinstance(error, MemoryError) or "out of memory" in words or "allocate memory" in words):
+            raise
+        raise CapacityError(
             f"out of memory with batches of {recipe.batch_tokens} tokens; use a smaller --batch-tokens, for "
             f"example {max(recipe.batch_tokens // 2, recipe.max_tokens)}"
-        )
-    return None
+        ) from error

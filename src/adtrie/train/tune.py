@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +18,15 @@ from adtrie.engine.threads import default_threads
 from adtrie.errors import InputError
 from adtrie.models import Checkpoint, open_checkpoint
 from adtrie.models.adapter_files import CONFIG_FILE
+from adtrie.train.adapted_linear import LoraShape
 from adtrie.train.curve import curve_svg
+from adtrie.train.decoder import Decoder
 from adtrie.train.full_model import check_writable, write_model
 from adtrie.train.pairs import WRITING_TASKS, PairReport, TuneData, file_data, task_data
 from adtrie.train.recipe import Recipe
-from adtrie.train.run import Position, Run, Watch
+from adtrie.train.run import Position, Run, Watch, device
 from adtrie.train.save import CURVE_FILE, STATE_FILE, replace_file, write_adapter, write_card
+from adtrie.train.stopping import stoppable
 
 CARD_VERSION = 1
 
@@ -78,15 +78,23 @@ def tune(
         data = _data(job, checkpoint, recipe)
         if loaded is not None:
             loaded(data.report)
-        run = Run(checkpoint, data, recipe, job.out)
+        run = _run(checkpoint, data, recipe, job.out)
         if resume:
             run.resume()
-        with _stoppable(run):
+        with stoppable(run):
             run.train(watch, lambda: _write(run, job, checkpoint, finished=False))
         _write(run, job, checkpoint, finished=True)
     (job.out / STATE_FILE).unlink(missing_ok=True)
     command = "create" if job.source in WRITING_TASKS else "target"
     return TuneResult(job.out, run.position, data.report, _reason(run), recipe.full, command)
+
+
+def _run(checkpoint: Checkpoint, data: TuneData, recipe: Recipe, folder: Path) -> Run:
+    lora = None if recipe.full else LoraShape(recipe.rank, recipe.alpha, recipe.targets)
+    decoder = Decoder(checkpoint, lora, recipe.seed, device())
+    if recipe.full:
+        decoder.train_whole()
+    return Run(decoder, data, recipe, folder, {"base": checkpoint.fingerprint})
 
 
 def _data(job: Job, checkpoint: Checkpoint, recipe: Recipe) -> TuneData:
@@ -162,23 +170,3 @@ def _reason(run: Run) -> str:
         return "steps"
     over = run.recipe.minutes is not None and place.elapsed_s > 60 * run.recipe.minutes
     return "time" if over and run.recipe.steps is None else "patience"
-
-
-@contextmanager
-def _stoppable(run: Run) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) ends the run after the update in progress; a second one at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ask(number: int, frame: object) -> None:
-        run.stop()
-        for other, handler in before.items():
-            signal.signal(other, handler)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
