@@ -15,7 +15,7 @@ Stored = Mapping[str, Mapping[str, Part]]  # file name of a row -> section -> pa
 SIZE = ("bytes", "bits_per_weight", "block_bits_per_weight", "one_of_four_share")
 FIDELITY = ("perplexity", "kl_mean", "kl_p99", "top1_agreement", "num_rows")
 RECOVERED = "-recovered"
-_ASKED = ("sample", "num_rows")  # equal in two rows that may be compared
+_ASKED = ("source", "sample", "num_rows")  # equal in rows that may be compared
 
 
 def assembled(scenario: Scenario, parts: Stored) -> dict[str, Any]:
@@ -88,11 +88,16 @@ def _command(row: Row, name: str, scenario: Scenario, parts: Stored) -> str:
 
 def changes(quality: Part, full: Part | None) -> dict[str, float] | None:
     """Percent by which metrics and perplexity differ from full precision, where both answered the same."""
-    if full is None or any(quality.get(key) != full.get(key) for key in _ASKED):
+    if full is None or not comparable(quality, full):
         return None
     pairs = {key: (value["mean"], full["metrics"][key]["mean"]) for key, value in quality["metrics"].items()}
     pairs["perplexity"] = quality["perplexity"], full["perplexity"]
     return {key: 100 * (ours / base - 1) for key, (ours, base) in pairs.items() if base}
+
+
+def comparable(*rows: Part) -> bool:
+    """Whether all are of one model, on the same texts and requests."""
+    return len({tuple(row.get(key) for key in _ASKED) for row in rows}) == 1
 
 
 def paper_line(paper: Paper, full: Paper) -> dict[str, Any]:
@@ -112,7 +117,7 @@ def group_comparison(parts: Stored) -> list[dict[str, Any]]:
     found = []
     for uniform, adaptive in group_pairs():
         one, other = (_quality_of(name, parts) for name in (uniform, adaptive))
-        if one and other and one["num_rows"] == other["num_rows"]:
+        if one and other and comparable(one, other):
             found.append(
                 {
                     "label": ALL_ROWS[uniform].label,
@@ -128,11 +133,11 @@ def group_comparison(parts: Stored) -> list[dict[str, Any]]:
 
 
 def mix_comparison(names: Sequence[str], parts: Stored) -> list[dict[str, Any]]:
-    """Assignments of patterns at the same bytes, the planned one first; only those that are made."""
-    found = []
-    for name in names:
-        quality = _quality_of(name, parts)
-        if quality is not None:
+    """Assignments of patterns at the same bytes, the planned one first; only those that are made alike."""
+    found: list[dict[str, Any]] = []
+    made = [(name, quality) for name in names if (quality := _quality_of(name, parts)) is not None]
+    for name, quality in made:
+        if comparable(made[0][1], quality):
             found.append(
                 {
                     "row": name,
@@ -163,7 +168,7 @@ def _shape(rows: Sequence[Part | None]) -> dict[str, Any] | None:
     half, mix, quarter = rows
     if half is None or mix is None or quarter is None:
         return None
-    if len({tuple(row.get(key) for key in _ASKED) for row in (half, mix, quarter)}) != 1:
+    if not comparable(half, mix, quarter):
         return None
     ways = {
         key: share_of_way(half[key], mix[key], quarter[key]) for key in ("kl_mean", "perplexity", "bytes")

@@ -12,7 +12,7 @@ import numpy as np
 
 from adtrie.compress.block import float_matrix
 from adtrie.compress.linear import Method
-from adtrie.compress.measurements import Measurements, Override, packed_panel_bytes
+from adtrie.compress.measurements import Override, packed_panel_bytes
 from adtrie.compress.pipeline import Compression
 from adtrie.compress.plan import Choice, Frontier, Plan
 from adtrie.compress.settings import Settings
@@ -62,16 +62,15 @@ def linear_shapes(source: WeightSource) -> dict[str, tuple[int, int]]:
     }
 
 
-def make_plan(recipe: Recipe, source: WeightSource, table: Measurements) -> Plan:
-    """The plan of a recipe, with choices in the order of the table and never more than its bytes."""
-    names = [linear.name for linear in table.linears]
-    found = linear_shapes(source)
-    shapes = {name: found[name] for name in names}
+def make_plan(recipe: Recipe, run: PanelRun) -> Plan:
+    """The plan of a recipe, never more than its bytes; measures only where there is something to choose."""
+    source, found = run.source, linear_shapes(run.source)
+    shapes = {name: found[name] for name in run.names()}
     if recipe.uniform is not None:
         return _as_plan(uniform_choices(recipe.uniform, shapes), shapes, source)
     budget = sum(share * uniform_bytes(uniform, shapes) for share, uniform in recipe.bytes_of)
     if recipe.order == "plan":
-        return Frontier(table, "bytes", _overrides(recipe)).plan(budget)
+        return Frontier(run.measure(), "bytes", _overrides(recipe)).plan(budget)
     order = linear_order(recipe.order, source, shapes)
     return _as_plan(ordered_choices(recipe.patterns, order, shapes, budget), shapes, source)
 

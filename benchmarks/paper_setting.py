@@ -5,10 +5,12 @@ Everything slow is kept in a work folder, so that a later run of another row fin
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,6 @@ from safetensors.numpy import load_file, save_file
 from adtrie.api import Model, load_model
 from adtrie.compress.block import float_matrix
 from adtrie.compress.divergence import Comparison
-from adtrie.compress.measurements import Measurements
 from adtrie.compress.pipeline import Texts
 from adtrie.compress.replaced_source import ReplacedSource
 from adtrie.compress.samples import Sample, fingerprint, make_batches
@@ -32,6 +33,7 @@ from adtrie.models import open_tuned, packed_writer
 from adtrie.models.tokenizer import Tokenizer
 from adtrie.prompt import PromptTemplate, normalise_query
 from adtrie.train.pairs import LABEL_END, LABEL_PREFIX
+from benchmarks import machine
 from benchmarks.paper_parts import identity
 from benchmarks.paper_plans import OUTER, SETTINGS, PanelRun, linear_shapes, make_plan
 from benchmarks.paper_rows import Row, Scenario
@@ -50,8 +52,6 @@ class Sizes:
 
 def full_format() -> WeightFormat:
     """The 16-bit weights of the engine where it has them, else float32."""
-    from typing import get_args
-
     return next((name for name in get_args(WeightFormat) if name.startswith("bf")), "float32")
 
 
@@ -90,11 +90,6 @@ class Bench:
         return PanelRun(self.source, self.texts, SETTINGS, self.work / "run", resume=True)
 
     @cached_property
-    def table(self) -> Measurements:
-        """What every way of every linear costs."""
-        return self.run.measure()
-
-    @cached_property
     def held_out(self) -> list[Sample]:
         """Test rows with their answers, of which only the answers count."""
         tokenizer, count = self.source.tokenizer, self.sizes.texts
@@ -123,6 +118,15 @@ class Bench:
         part.rename(path)
         return made
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What rows must share to be compared, and the size of the calibration."""
+        return {
+            "source": self.source.fingerprint[:16],
+            "sample": self.sizes.sample,
+            "calibration_tokens": self.sizes.tokens,
+        }
+
     def identity(self, row: Row) -> str:
         """Of the quality of a row: equal only where model, texts, sample and recipe are."""
         calibrated = fingerprint(self.texts.calibration) if row.recipe else None
@@ -134,10 +138,10 @@ class Bench:
         """The packed checkpoint of a row, made where it is not there."""
         if row.recipe is None:
             raise ValueError(f"{row.name}: has no packed checkpoint")
-        out = self.work / "models" / f"{row.file_name}-{identity(row.recipe)}"
+        out = self._packed_path(row)
         if not out.exists():
             out.parent.mkdir(exist_ok=True)
-            plan = make_plan(row.recipe, self.source, self.table)
+            plan = make_plan(row.recipe, self.run)
             self.run.use(row.recipe.method)
             with packed_writer(out, self.source, self.template) as writer:
                 for name, linear in self.run.solve(plan):
@@ -154,11 +158,15 @@ class Bench:
 
     def recover_command(self, row: Row) -> str:
         """What makes the recovered checkpoint of a row."""
-        kept = self.work / "models" / f"{row.file_name}-{identity(row.recipe)}"
+        kept = Path(os.path.relpath(self._packed_path(row), machine.ROOT))
+        task = self.scenario.task
         return (
             f"adtrie recover {kept} RECOVERED/{self.scenario.name}/{row.file_name} "
-            f"--teacher {self.model_name} --adapter {self.scenario.task}"
+            f"--teacher {self.model_name} --adapter {task} --task {task}"
         )
+
+    def _packed_path(self, row: Row) -> Path:
+        return self.work / "models" / f"{row.file_name}-{identity(row.recipe)}"
 
     def pruned(self, row: Row) -> ReplacedSource:
         """The model with float32 survivors in all blocks, in memory."""

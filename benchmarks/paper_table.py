@@ -44,14 +44,14 @@ def measure_quality(bench: Bench, parts: Parts, rows: Sequence[Row], again: bool
         if again or parts.load(row.file_name, "quality", key) is None:
             started = time.monotonic()
             found = quality(bench, row)
-            found |= {"sample": bench.sizes.sample, "seconds": round(time.monotonic() - started, 1)}
+            found |= {**bench.about, "seconds": round(time.monotonic() - started, 1)}
             if row.kind == "packed":
                 found["recover_command"] = bench.recover_command(row)
             _tell(row.label, parts.save(row.file_name, "quality", key, found))
         if recovered is not None:
             name, key = row.file_name + RECOVERED, identity(key, str(recovered), recovered.stat().st_mtime_ns)
             if again or parts.load(name, "quality", key) is None:
-                found = quality(bench, row, recovered) | {"sample": bench.sizes.sample}
+                found = quality(bench, row, recovered) | bench.about
                 _tell(f"{row.label} + recover", parts.save(name, "quality", key, found))
 
 

@@ -13,8 +13,10 @@ import numpy as np
 
 from adtrie.api import Model, TargetOptions
 from adtrie.catalogue import Catalogue
+from adtrie.creative import Drafts
 from adtrie.engine import Session
 from adtrie.evaluate import load_creative_task, load_task
+from adtrie.evaluate.creative_tasks import templates_of
 from benchmarks import decode, machine
 from benchmarks.paper_rows import ALL_ROWS
 from benchmarks.paper_setting import Bench
@@ -118,17 +120,19 @@ def _writing(
     bench: Bench, models: Mapping[str, Model], count: int
 ) -> tuple[list[str], dict[tuple[str, str], Callable[[str], Any]]]:
     """Texts written token by token, and with guesses checked in trees."""
+    task = load_creative_task(bench.scenario.task)
+    past = [text for brief in task.briefs_of("train") for text in templates_of(brief)]
     ways: dict[tuple[str, str], Callable[[str], Any]] = {}
     for name, model in models.items():
         model.engine.latency()
+        drafts = Drafts(past, model, model.create_template)
         for way, draft in ((PLAIN, False), (FAST, True)):
-            ways[name, way] = _write(model, draft)
-    briefs = load_creative_task(bench.scenario.task).sample("test", count)
-    return [brief.facts for brief in briefs], ways
+            ways[name, way] = _write(model, drafts, draft)
+    return [brief.facts for brief in task.sample("test", count)], ways
 
 
-def _write(model: Model, draft: bool) -> Callable[[str], Any]:
-    return lambda facts: model.create(facts, draft=draft).text
+def _write(model: Model, drafts: Drafts, draft: bool) -> Callable[[str], Any]:
+    return lambda facts: model.create(facts, drafts=drafts, draft=draft).text
 
 
 def _check(name: str, requests: Sequence[str], ways: Mapping[tuple[str, str], Callable[[str], Any]]) -> None:

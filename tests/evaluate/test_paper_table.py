@@ -45,11 +45,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> PanelRun:
 
 
 def test_every_recipe_keeps_its_bytes_and_can_be_solved(run: PanelRun) -> None:
-    table, shapes = run.measure(), linear_shapes(run.source)
+    shapes = linear_shapes(run.source)
     for row in ALL_ROWS.values():
         if row.recipe is None:
             continue
-        plan = make_plan(row.recipe, run.source, table)
+        plan = make_plan(row.recipe, run)
         run.check_plan(plan)
         allowed = sum(share * uniform_bytes(each, shapes) for share, each in row.recipe.bytes_of)
         assert not allowed or 0.8 * allowed < plan.num_bytes <= allowed, row.name
@@ -59,7 +59,7 @@ def test_every_recipe_keeps_its_bytes_and_can_be_solved(run: PanelRun) -> None:
 
 
 def test_a_mixed_linear_is_what_solving_it_whole_gives(run: PanelRun) -> None:
-    plan = make_plan(ALL_ROWS["2:4+int4"].recipe, run.source, run.measure())
+    plan = make_plan(ALL_ROWS["2:4+int4"].recipe, run)
     wide = next(choice for choice in plan.choices if choice.name == "layers.0.gate")
     mixed = replace(wide, kept=(4, 1, 2, 2, 1, 4, 1, 2))
     together, whole = run.solved(mixed), super(PanelRun, run).solved(mixed)
@@ -72,7 +72,7 @@ def test_a_mixed_linear_is_what_solving_it_whole_gives(run: PanelRun) -> None:
 
 
 def test_one_calibration_serves_every_method(run: PanelRun) -> None:
-    choice = make_plan(ALL_ROWS["rtn"].recipe, run.source, run.measure()).choices[1]
+    choice = make_plan(ALL_ROWS["rtn"].recipe, run).choices[1]
     codes = {}
     for method in ("nearest", "gptq", "polish"):
         run.use(method)
@@ -81,10 +81,8 @@ def test_one_calibration_serves_every_method(run: PanelRun) -> None:
 
 
 def test_orders_make_the_right_end_sparse(run: PanelRun) -> None:
-    table = run.measure()
-
     def kept(name: str, block: int) -> float:
-        choices = make_plan(ALL_ROWS[name].recipe, run.source, table).choices
+        choices = make_plan(ALL_ROWS[name].recipe, run).choices
         counts = [k for each in choices if each.name.startswith(f"layers.{block}.") for k in each.kept]
         return sum(counts) / len(counts)
 
@@ -241,4 +239,4 @@ def test_bars_are_as_long_as_their_values_and_labels_are_escaped() -> None:
 def test_a_recipe_below_the_smallest_plan_is_refused(run: PanelRun) -> None:
     recipe = replace(ALL_ROWS["mix+int4"].recipe, bytes_of=((0.1, Uniform(64, 1)),))
     with pytest.raises(InputError, match="below the smallest"):
-        make_plan(recipe, run.source, run.measure())
+        make_plan(recipe, run)
