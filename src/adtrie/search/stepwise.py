@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.search.deadline import OutOfTime
 from adtrie.search.rank import best, certified_gap
 from adtrie.search.scorer import (
     MAX_K,
@@ -54,28 +55,29 @@ def stepwise(
     """The best min(k, width) entries that a beam of `width` keeps to the end.
 
     Hypotheses are ranked by their log-probability plus the highest `prior` of an entry they can become.
-    `gap` bounds what the beam dropped on the way. Raises InputError for a bad argument.
+    `gap` bounds what the beam dropped on the way. With a `TimedScorer` the beam ends with its time: the
+    answer is what it has finished, possibly nothing. Raises InputError for a bad argument.
     """
     k, width = check_count("k", k, MAX_K), check_count("width", width, MAX_WIDTH)
     tokens, prior = check_prompt(prompt), check_prior(prior, trie.num_entries)
-    beams = _children(scorer, trie, _root(trie), tokens, np.arange(-1, tokens.size - 1, dtype=np.int32))
-    forwards, num_rows, dropped = 1, int(tokens.size), -np.inf
-    while True:
+    beams, totals, dropped = _root(trie), np.zeros(1), -np.inf
+    forwards = num_rows = 0
+    while (live := beams[~beams.finished]).lo.size:
+        try:
+            children = _children(scorer, trie, live, num_rows, tokens if forwards == 0 else None)
+        except OutOfTime:
+            dropped = max(dropped, float(totals[~beams.finished].max()))
+            break
+        forwards, num_rows = forwards + 1, num_rows + (live.lo.size if num_rows else int(tokens.size))
+        beams = beams[beams.finished] + children
         totals = beams.score if prior is None else beams.score + prior.best(beams.lo, beams.hi)
         kept = best(totals, beams.lo, width)
         if kept.size < totals.size:
             dropped = max(dropped, float(np.delete(totals, kept).max()))
         beams, totals = beams[kept], totals[kept]
-        live = beams[~beams.finished]
-        if live.lo.size == 0:
-            break
-        fed = num_rows + np.arange(live.lo.size, dtype=np.int32)
-        children = _children(scorer, trie, live, live.token, live.row, fed)
-        beams = beams[beams.finished] + children
-        forwards, num_rows = forwards + 1, num_rows + live.lo.size
-    entries, scores = beams.lo[:k], totals[:k]
-    gap = certified_gap(dropped, float(scores[-1]), scores.size == min(k, trie.num_entries))
-    return SearchResult(entries, scores, gap, forwards, num_rows - int(tokens.size))
+    entries, scores = beams.lo[beams.finished][:k], totals[beams.finished][:k]
+    gap = certified_gap(dropped, scores, min(k, trie.num_entries))
+    return SearchResult(entries, scores, gap, forwards, max(num_rows - int(tokens.size), 0))
 
 
 def _root(trie: Trie) -> _Pool:
@@ -86,22 +88,17 @@ def _root(trie: Trie) -> _Pool:
 
 
 def _children(
-    scorer: Scorer,
-    trie: Trie,
-    live: _Pool,
-    tokens: NDArray[np.int32],
-    parents: NDArray[np.int32],
-    fed: NDArray[np.int32] | None = None,
+    scorer: Scorer, trie: Trie, live: _Pool, num_rows: int, prompt: NDArray[np.int32] | None
 ) -> _Pool:
-    """The children of `live` after feeding `tokens`: a row each, or (fed is None) the prompt for the root."""
+    """The children of `live` after feeding a row of each; for the root that is the prompt's last."""
     below = trie.children(live.lo, live.hi, live.depth)
-    ptr = below.ptr
-    if fed is None:
-        fed = np.full(1, tokens.size - 1, dtype=np.int32)
-        ptr = np.concatenate((np.zeros(tokens.size, np.int64), ptr[1:]))
+    tokens, parents = live.token, live.row
+    if prompt is not None:
+        tokens, parents = prompt, np.arange(-1, prompt.size - 1, dtype=np.int32)
+    before = tokens.size - live.lo.size  # rows of the prompt before its last: no child is asked for
+    ptr = np.concatenate((np.zeros(before, np.int64), below.ptr))
     scores = child_scores(scorer, tokens, parents, ptr, below.tokens)
     owner = np.repeat(np.arange(live.lo.size), np.diff(below.ptr))
+    row = (num_rows + before + owner).astype(np.int32)
     depth = (live.depth + 1)[owner].astype(np.int32)
-    return _Pool(
-        below.lo, below.hi, depth, below.tokens, fed[owner], live.score[owner] + scores, below.is_leaf
-    )
+    return _Pool(below.lo, below.hi, depth, below.tokens, row, live.score[owner] + scores, below.is_leaf)
