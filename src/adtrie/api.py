@@ -29,7 +29,8 @@ from adtrie.prompt import CREATE_TEMPLATE, DEFAULT_TEMPLATE, PromptTemplate, nor
 from adtrie.search.enumerate import score_entries
 from adtrie.search.exact import exact
 from adtrie.search.sampling import Sampling
-from adtrie.search.scorer import MAX_K, MAX_WIDTH, Scorer, SearchResult, check_count, check_seeds
+from adtrie.search.scorer import MAX_K, MAX_WIDTH, Scorer, SearchResult, check_count
+from adtrie.search.seeds import check_seeds
 from adtrie.search.stepwise import stepwise
 from adtrie.search.text_rules import TextRules
 from adtrie.search.verify import verify

@@ -7,33 +7,39 @@ docs/design/verification.md has the proof.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adtrie.config import RowCost
+from adtrie.search.budget import Budget, Prefer, check_prefer
+from adtrie.search.deadline import Deadline
+from adtrie.search.finished import Caps, Finished, check_caps
 from adtrie.search.frontier import ROOT, Frontier, Nodes
-from adtrie.search.rank import best, certified_gap
-from adtrie.search.scorer import (
-    MAX_K,
-    MAX_ROWS,
-    Scorer,
-    SearchResult,
-    check_count,
-    check_prior,
-    check_prompt,
-    check_seeds,
+from adtrie.search.guess import (
+    BEST_BELOW,
+    KNOWN_VARIANCE,
+    LEAST_SCORE,
+    OWN_TOTAL,
+    ROWS_PER_TOKEN,
+    SPREAD,
+    UNKNOWN_VARIANCE,
+    Guesses,
+    Step,
+    expected_totals,
+    kth_best,
+    tokens_left,
 )
+from adtrie.search.rank import best, certified_gap
+from adtrie.search.scorer import MAX_K, MAX_ROWS, Scorer, SearchResult, check_count, check_prior, check_prompt
+from adtrie.search.seeds import check_seeds, seeded_levels
 from adtrie.search.speculate import useful_rows
 
 if TYPE_CHECKING:
     from adtrie.catalogue.prior import Prior
     from adtrie.catalogue.trie import Trie
-
-MAX_BATCH = 512  # rows of one round: more would spend the row budget on guesses
-REACH = 3.0  # nats below the best bound at which a node's guessed chance has fallen to 1/e, for k = 1
-LEAST_SCORE = -1e6  # stands for -inf where guesses need a difference
 
 
 def exact(
@@ -46,112 +52,111 @@ def exact(
     seeds: ArrayLike | None = None,
     *,
     prior: Prior | None = None,
+    prefer: Prefer = "auto",
+    deadline: Deadline | None = None,
+    caps: Caps | None = None,
 ) -> SearchResult:
-    """The best min(k, N) entries, proven (gap 0.0) unless `max_rows` trie rows were not enough.
+    """The best min(k, N) entries, proven (gap 0.0) unless `max_rows` trie rows or the time were not enough.
 
-    At the budget: the best found so far and the gap to the best open bound (inf when fewer than k finished).
-    `seeds` are entries to score in the first forward (a guess of the answer); they can only save rows.
-    `prior` adds a constant to each entry's log-probability; best, gap and bounds are of the totals.
-    Raises InputError for a bad argument.
+    At the end of budget or time: the best found so far and the gap to the best open bound (inf when fewer
+    than k finished). `seeds` are entries to score in the first forward (a guess of the answer); they can only
+    save rows. `prior` adds a constant to each entry's log-probability; best, gap and bounds are of the
+    totals. `prefer` says what is saved: milliseconds by `cost`, rows, or forwards (of up to 1,024 rows). With
+    `caps`: the best entries of which no group has too many. Raises InputError for a bad argument.
     """
     k = min(check_count("k", k, MAX_K), trie.num_entries)
     max_rows = check_count("max_rows", max_rows, MAX_ROWS)
     tokens, guesses = check_prompt(prompt), check_seeds(seeds, trie.num_entries)
     nodes = Frontier(scorer, trie, tokens, check_prior(prior, trie.num_entries))
-    search = _Search(nodes, k, cost, max_rows)
-    if guesses.size:
-        levels = _seeded_levels(nodes, guesses, max_rows)
-    else:  # the prompt is paid for in any case; the root's row is its last
-        price = cost.ms_of(tokens.size + np.arange(min(MAX_BATCH, max_rows)))
-        price += cost.ms(1) - price[0]
-        levels = useful_rows(nodes, np.array([ROOT]), np.ones(1), price)
+    caps = check_caps(caps, trie.num_entries)
+    if caps is not None:
+        k = min(k, caps.num_possible())
+    search = _Search(nodes, trie, Finished(k, caps), Budget(cost, max_rows, check_prefer(prefer), deadline))
+    levels = search.first_levels(guesses)
     while levels:
         search.feed(levels)
-        levels = search.next_levels(trie)
+        levels = search.next_levels()
     return search.result()
 
 
 class _Search:
-    """Open nodes that may still hold a better entry, and the best k entries finished so far."""
+    """Open nodes that may still hold a better entry, and the best entries finished so far."""
 
-    def __init__(self, nodes: Frontier, k: int, cost: RowCost, max_rows: int) -> None:
-        self.nodes, self.k, self.max_rows = nodes, k, max_rows
-        self.price = cost.ms_of(np.arange(1, min(MAX_BATCH, max_rows) + 1))
-        self.open: Nodes = np.zeros(0, np.int64)
-        self.entries: NDArray[np.int64] = np.zeros(0, np.int64)
-        self.scores: NDArray[np.float64] = np.zeros(0)
+    def __init__(self, nodes: Frontier, trie: Trie, finished: Finished, budget: Budget) -> None:
+        self.nodes, self.trie, self.finished, self.budget = nodes, trie, finished, budget
+        self.open: Nodes = np.array([ROOT])
         self.unreachable = -np.inf  # best bound among nodes too far down the list for the budget
+
+    def first_levels(self, seeds: NDArray[np.int64]) -> list[Nodes]:
+        """The root and what is fed with the prompt; empty when not even the prompt's forward is in time."""
+        price = self.budget.prices(-1, self.nodes.prompt_size - 1)  # the root's row is the prompt's last
+        if price.size == 0:
+            return []
+        if seeds.size:
+            return seeded_levels(self.nodes, seeds, price.size - 1)
+        root = Guesses.of_open(np.array([ROOT]), np.zeros(1), np.ones(1), 0.0)
+        return useful_rows(self.nodes, root, BEST_BELOW, price)
 
     def feed(self, levels: list[Nodes]) -> None:
         """One forward; its finished entries may enter the best k, its other new nodes are open."""
-        self.nodes.feed(levels)
-        fed = np.concatenate(levels)
-        below = self.nodes.children(fed)
-        done = self._finished(below)
-        self._keep_best(below[done])
-        waiting = below[~done]
-        self.open = np.concatenate((self.open, waiting))
-        self.open = self.open[self.nodes.is_open(self.open)]
+        nodes, fed = self.nodes, np.concatenate(levels)
+        besides = nodes.prompt_size - 1 if nodes.forwards == 0 else nodes.unfed_above(levels[0]).size
+        self.budget.forward(fed.size + besides, lambda: nodes.feed(levels))
+        below = nodes.children(fed)
+        done = self._is_finished(below)
+        self.finished.add(nodes.lo[below[done]], nodes.total(below[done]))
+        self.open = np.concatenate((self.open, below[~done]))
+        self.open = self.open[nodes.is_open(self.open)]
         self._prune()
 
-    def _finished(self, ids: Nodes) -> NDArray[np.bool_]:
+    def _is_finished(self, ids: Nodes) -> NDArray[np.bool_]:
         """Leaves; under renormalised scoring any entry alone: its forced rest scores exactly 0."""
         nodes = self.nodes
         alone = nodes.hi[ids] - nodes.lo[ids] == 1
         return np.asarray(alone if nodes.renormalised else alone & nodes.leaf[ids])
 
-    def _keep_best(self, ids: Nodes) -> None:
-        entries = np.concatenate((self.entries, self.nodes.lo[ids]))
-        scores = np.concatenate((self.scores, self.nodes.total(ids)))
-        order = best(scores, entries, self.k)
-        self.entries, self.scores = entries[order], scores[order]
-
     def _prune(self) -> None:
-        """Drops nodes that cannot beat the k-th entry; an equal bound can, by an entry of lower index."""
-        bound = self.nodes.total(self.open)
-        if self.entries.size == self.k:
-            worst = self.scores[-1]
-            hopeful = (bound > worst) | ((bound == worst) & (self.nodes.lo[self.open] < self.entries[-1]))
-            self.open, bound = self.open[hopeful], bound[hopeful]
-        reach = max(self.max_rows - self.nodes.rows, 1)  # each row opens at most one node of this list
+        """Drops nodes that cannot change the best k, and those too far down the list for the budget."""
+        nodes = self.nodes
+        bound = nodes.total(self.open)
+        hopeful = self.finished.may_enter(bound, nodes.lo[self.open], nodes.hi[self.open])
+        self.open, bound = self.open[hopeful], bound[hopeful]
+        reach = max(self.budget.max_rows - nodes.rows, 1)  # each row opens at most one node of this list
         if self.open.size > 2 * reach:
-            order = best(bound, self.nodes.lo[self.open], reach)
+            order = best(bound, nodes.lo[self.open], reach)
             self.unreachable = max(self.unreachable, float(np.delete(bound, order).max()))
             self.open = self.open[order]
 
-    def next_levels(self, trie: Trie) -> list[Nodes]:
-        """The rows of the next forward: the best open nodes and guesses below them; empty at the end."""
-        nodes, budget = self.nodes, self.max_rows - self.nodes.rows
-        if self.open.size == 0 or budget == 0:
-            return []
-        promise = nodes.total(self.open)
-        order = best(promise, nodes.lo[self.open], self.price[:budget].size)
-        chosen = self.open[order]
-        promise = promise[order]
-        if self.entries.size < self.k and 4 * budget < self.max_rows:
-            chosen, promise = self._nearest_to_end(trie, chosen, promise)
-        value = self._chance(promise)
-        if nodes.renormalised:
-            chosen = self._skip_forced(chosen)
-        return useful_rows(nodes, chosen, value, self.price[:budget])
-
-    def _chance(self, promise: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Guessed chance that each open node must be fed before the proof ends, best first, in (0, 1]."""
-        finite = np.maximum(promise, LEAST_SCORE)
-        below = finite[0] - finite
-        return np.asarray(np.exp(-below / (REACH + np.log(self.k))))
-
-    def _nearest_to_end(
-        self, trie: Trie, chosen: Nodes, promise: NDArray[np.float64]
-    ) -> tuple[Nodes, NDArray[np.float64]]:
-        """Orders open nodes by an estimate of entries below them: with little budget left, finish some."""
+    def next_levels(self) -> list[Nodes]:
+        """The rows of the next forward: useful open nodes and guesses below them; empty at the end."""
         nodes = self.nodes
-        depth = np.maximum(nodes.depth[chosen], 1)
-        pace = float(np.mean(np.maximum(nodes.score[chosen], LEAST_SCORE) / depth))
-        to_come = trie.remaining(nodes.lo[chosen], nodes.hi[chosen], nodes.depth[chosen]).mean
-        estimate = np.maximum(promise, LEAST_SCORE) + pace * to_come
-        order = best(estimate, nodes.lo[chosen], chosen.size)
-        return chosen[order], estimate[order]
+        price = self.budget.prices(nodes.rows)
+        if self.open.size == 0 or price.size == 0:
+            return []
+        guesses, step = self._guesses()
+        guesses = guesses[best(guesses.chance, nodes.lo[self.open], price.size)]
+        if nodes.renormalised:
+            guesses = replace(guesses, nodes=self._skip_forced(guesses.nodes))
+        return useful_rows(nodes, guesses, step, price)
+
+    def _guesses(self) -> tuple[Guesses, Step]:
+        """Of the open nodes: how useful a row is, and how that changes below them.
+
+        In a hurry a row is useful on the way to one of the best entries, else wherever the proof needs it.
+        """
+        nodes, found, budget = self.nodes, self.finished, self.budget
+        left = tokens_left(nodes, self.trie, self.open)
+        expected = expected_totals(nodes, self.open, left)
+        hurried, k = budget.is_short(nodes.rows), found.k
+        if hurried and not found.full:
+            paths = budget.rows_left(nodes.rows) / (ROWS_PER_TOKEN * float(left[expected.argmax()]))
+            k = min(k, max(found.entries.size + int(paths), 1))
+        least = kth_best(np.concatenate((found.totals, expected)), k)
+        if hurried and (budget.deadline is not None or not found.full):
+            return Guesses.of_open(self.open, expected, SPREAD**2 * left, least), BEST_BELOW
+        variance = np.full(self.open.size, KNOWN_VARIANCE if found.full else UNKNOWN_VARIANCE)
+        totals = np.maximum(nodes.total(self.open), LEAST_SCORE)
+        return Guesses.of_open(self.open, totals, variance, least), OWN_TOTAL
 
     def _skip_forced(self, chosen: Nodes) -> Nodes:
         """The branching node at or below each chosen node: forced tokens score 0 and wait until it is fed."""
@@ -167,26 +172,8 @@ class _Search:
         return at
 
     def result(self) -> SearchResult:
-        nodes = self.nodes
+        """What was found, and how much better an unseen entry could be."""
+        nodes, found = self.nodes, self.finished
         bound = max(float(nodes.total(self.open).max(initial=-np.inf)), self.unreachable)
-        complete = self.entries.size == self.k
-        worst = float(self.scores[-1]) if complete else 0.0
-        gap = certified_gap(bound, worst, complete)
-        return SearchResult(self.entries, self.scores, gap, nodes.forwards, nodes.rows)
-
-
-def _seeded_levels(nodes: Frontier, seeds: NDArray[np.int64], max_rows: int) -> list[Nodes]:
-    """The root, and below it the paths of the seeds as deep as `max_rows` allows."""
-    levels = [np.array([ROOT])]
-    budget = max_rows
-    while True:
-        below = nodes.list_children(levels[-1])
-        inner = below[~nodes.leaf[below]]
-        if nodes.renormalised:
-            inner = inner[nodes.hi[inner] - nodes.lo[inner] > 1]
-        holds = np.searchsorted(seeds, nodes.hi[inner]) > np.searchsorted(seeds, nodes.lo[inner])
-        inner = inner[holds]
-        budget -= inner.size
-        if inner.size == 0 or budget < 0:
-            return levels
-        levels.append(inner)
+        gap = certified_gap(bound, found.totals, found.k)
+        return SearchResult(found.entries, found.totals, gap, nodes.forwards, nodes.rows)

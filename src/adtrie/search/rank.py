@@ -15,11 +15,12 @@ def best(scores: NDArray[np.float64], lo: NDArray[np.int64], count: int) -> NDAr
     return np.lexsort((lo, -scores))[:count]
 
 
-def certified_gap(bound: float, worst: float, complete: bool) -> float:
-    """How far an entry left out could score above the worst returned: 0.0 proves there is none.
+def certified_gap(bound: float, scores: NDArray[np.float64], wanted: int) -> float:
+    """How far an entry left out could score above the last of `scores`: 0.0 proves there is none.
 
-    `bound` is the best score anything left out can reach (-inf when nothing was left out).
+    `bound` is the best score anything left out can reach (-inf when nothing was left out). inf when fewer
+    than `wanted` were found although something was left out.
     """
-    if not complete:
+    if scores.size < wanted:
         return 0.0 if bound == -np.inf else float("inf")
-    return 0.0 if bound <= worst else float(bound - worst)
+    return 0.0 if bound <= scores[-1] else float(bound - scores[-1])

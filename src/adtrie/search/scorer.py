@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from adtrie.catalogue.prior import Prior
 from adtrie.config import RowCost
@@ -104,28 +104,6 @@ def check_prior(prior: Any, num_entries: int) -> Prior | None:
             "make it for this catalogue"
         )
     return prior
-
-
-def check_seeds(seeds: ArrayLike | None, num_entries: int) -> NDArray[np.int64]:
-    """Distinct entries int64, ascending; InputError when one is not an entry of the catalogue."""
-    if seeds is None:
-        return np.zeros(0, np.int64)
-    try:
-        entries = np.asarray(seeds)
-    except (TypeError, ValueError, OverflowError):
-        raise InputError("seeds: expected a list of entry numbers, got rows of unequal length") from None
-    if entries.size == 0:
-        return np.zeros(0, np.int64)
-    if entries.ndim != 1 or entries.dtype.kind not in "iu":
-        raise InputError(
-            f"seeds: expected a list of entry numbers, got {entries.dtype} of shape {entries.shape}"
-        )
-    if int(entries.min()) < 0 or int(entries.max()) >= num_entries:
-        raise InputError(
-            f"seeds: expected entries from 0 to {num_entries - 1}, "
-            f"got {int(entries.min())} to {int(entries.max())}"
-        )
-    return np.unique(entries.astype(np.int64))
 
 
 def check_prompt(prompt: Any) -> NDArray[np.int32]:

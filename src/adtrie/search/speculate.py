@@ -1,4 +1,4 @@
-"""Which rows to feed besides the needed ones: guesses of use against the predicted milliseconds of a forward.
+"""Which rows to feed besides the needed ones: chances of use against the predicted milliseconds of a forward.
 
 Guesses change only what an answer costs. Knows the frontier, no search rule.
 """
@@ -9,51 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adtrie.search.frontier import Frontier, Nodes
+from adtrie.search.guess import Guesses, Step
 
-LEAST_CHANCE = 0.02  # a row of less use is not worth its place in the request's row budget
-KEPT_PER_TOKEN = 0.8  # guessed chance that the one child of a useful node is useful too
+LEAST_CHANCE = 0.02  # of the likeliest: a row of less use is not worth its place in the request's row budget
 
 
-def useful_rows(
-    nodes: Frontier, chosen: Nodes, chance: NDArray[np.float64], milliseconds: NDArray[np.float64]
-) -> list[Nodes]:
+def useful_rows(nodes: Frontier, chosen: Guesses, step: Step, price: NDArray[np.float64]) -> list[Nodes]:
     """Levels of one forward with the most expected use per millisecond; empty when not even one row fits.
 
-    milliseconds[n-1] is the price of n rows, for as many as are allowed. `chosen` are open nodes, best first,
-    with their chance of being needed; a child is needed with the chance of its parent times KEPT_PER_TOKEN
-    times its share of the parent's entries.
+    price[n-1] is that of n rows, for as many as are allowed. `chosen` are open nodes, distinct.
     """
-    likely = chance >= LEAST_CHANCE
-    ids, uses = chosen[likely], chance[likely]
-    depths = np.zeros(ids.size, np.int64)
-    max_rows, depth = milliseconds.size, 0  # levels below `chosen` so far
+    chance = chosen.chance
+    least = LEAST_CHANCE * float(chance.max())
+    found, depths = chosen[chance >= least], np.zeros(int(np.count_nonzero(chance >= least)), np.int64)
+    max_rows, depth = price.size, 0  # levels below `chosen` so far
     while True:
-        order = np.argsort(-uses, kind="stable")[:max_rows]
-        num_rows = int(np.argmax(np.cumsum(uses[order]) / milliseconds[: order.size])) + 1
+        chance = found.chance
+        order = np.argsort(-chance, kind="stable")[:max_rows]
+        num_rows = int(np.argmax(np.cumsum(chance[order]) / price[: order.size])) + 1
         kept = order[:num_rows]
-        grow = kept[depths[kept] == depth]
-        nodes.list_children(nodes.unlisted(ids[grow]))
-        below, use = _inner_children(nodes, ids[grow], uses[grow])
-        if below.size == 0:
+        grow = found[kept[depths[kept] == depth]]
+        nodes.list_children(nodes.unlisted(grow.nodes))
+        below = grow.below(nodes, step)
+        below = below[below.chance >= least]
+        if below.nodes.size == 0:
             break
         depth += 1
-        ids, uses = np.concatenate((ids, below)), np.concatenate((uses, use))
-        depths = np.concatenate((depths, np.full(below.size, depth)))
-    return _levels_that_fit(nodes, ids[kept], depths[kept], max_rows)
-
-
-def _inner_children(
-    nodes: Frontier, parents: Nodes, use: NDArray[np.float64]
-) -> tuple[Nodes, NDArray[np.float64]]:
-    """The inner children of `parents` worth guessing, with their chances."""
-    below = nodes.children(parents)
-    chance = np.repeat(use, nodes.count[parents]) * KEPT_PER_TOKEN
-    up = nodes.parent[below]
-    chance = chance * (nodes.hi[below] - nodes.lo[below]) / (nodes.hi[up] - nodes.lo[up])
-    worth = ~nodes.leaf[below] & (chance >= LEAST_CHANCE)
-    if nodes.renormalised:
-        worth &= nodes.hi[below] - nodes.lo[below] > 1
-    return below[worth], chance[worth]
+        found, depths = found + below, np.concatenate((depths, np.full(below.nodes.size, depth)))
+    return _levels_that_fit(nodes, found.nodes[kept], depths[kept], max_rows)
 
 
 def _levels_that_fit(nodes: Frontier, ids: Nodes, depths: NDArray[np.int64], max_rows: int) -> list[Nodes]:

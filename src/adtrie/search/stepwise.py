@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from adtrie.search.deadline import OutOfTime
 from adtrie.search.rank import best, certified_gap
 from adtrie.search.scorer import (
     MAX_K,
@@ -20,9 +21,9 @@ from adtrie.search.scorer import (
     check_count,
     check_prior,
     check_prompt,
-    check_seeds,
     child_scores,
 )
+from adtrie.search.seeds import check_seeds
 
 if TYPE_CHECKING:
     from adtrie.catalogue.prior import Prior
@@ -63,32 +64,37 @@ def stepwise(
     """The best k of the entries that a beam of `width` keeps to the end and of the entries `seeds`.
 
     Hypotheses are ranked by their log-probability plus the highest `prior` of an entry they can become.
-    `gap` bounds what the beam dropped on the way. Raises InputError for a bad argument.
+    `gap` bounds what the beam dropped on the way. With a `TimedScorer` the beam ends with its time: the
+    answer is what it has finished, possibly nothing. Raises InputError for a bad argument.
     """
     k, width = check_count("k", k, MAX_K), check_count("width", width, MAX_WIDTH)
     tokens, prior = check_prompt(prompt), check_prior(prior, trie.num_entries)
     named = check_seeds(seeds, trie.num_entries)
-    pool = _children(scorer, trie, _root(trie), tokens, np.arange(-1, tokens.size - 1, dtype=np.int32))
-    forwards, num_rows, dropped = 1, int(tokens.size), -np.inf
-    while True:
-        beams = np.flatnonzero(pool.beam)
-        totals = pool.score if prior is None else pool.score + prior.best(pool.lo, pool.hi)
+    pool, totals, dropped = _root(trie), np.zeros(1), -np.inf
+    forwards = num_rows = 0
+    while (live := pool[~pool.finished]).lo.size:
+        try:
+            children = _children(scorer, trie, live, num_rows, tokens if forwards == 0 else None)
+        except OutOfTime:
+            dropped = max(dropped, float(totals[~pool.finished].max()))
+            break
+        forwards, num_rows = forwards + 1, num_rows + (live.lo.size if num_rows else int(tokens.size))
+        pool = pool[pool.finished] + children
+        totals, beams = _totals(pool, prior), np.flatnonzero(pool.beam)
         kept = beams[best(totals[beams], pool.lo[beams], width)]
         if kept.size < beams.size:
             dropped = max(dropped, float(totals[np.setdiff1d(beams, kept)].max()))
         pool = pool[kept] + _beside(pool, kept, named)
-        live = pool[~pool.finished]
-        if live.lo.size == 0:
-            break
-        fed = num_rows + np.arange(live.lo.size, dtype=np.int32)
-        children = _children(scorer, trie, live, live.token, live.row, fed)
-        pool = pool[pool.finished] + children
-        forwards, num_rows = forwards + 1, num_rows + live.lo.size
-    totals = pool.score if prior is None else pool.score + prior.best(pool.lo, pool.hi)
-    order = best(totals, pool.lo, k)
+        totals = _totals(pool, prior)
+    order = np.flatnonzero(pool.finished)
+    order = order[best(totals[order], pool.lo[order], k)]
     entries, scores = pool.lo[order], totals[order]
-    gap = certified_gap(dropped, float(scores[-1]), scores.size == min(k, trie.num_entries))
-    return SearchResult(entries, scores, gap, forwards, num_rows - int(tokens.size))
+    gap = certified_gap(dropped, scores, min(k, trie.num_entries))
+    return SearchResult(entries, scores, gap, forwards, max(num_rows - int(tokens.size), 0))
+
+
+def _totals(pool: _Pool, prior: Prior | None) -> NDArray[np.float64]:
+    return pool.score if prior is None else pool.score + prior.best(pool.lo, pool.hi)
 
 
 def _beside(pool: _Pool, kept: NDArray[np.int64], seeds: NDArray[np.int64]) -> _Pool:
@@ -108,20 +114,17 @@ def _root(trie: Trie) -> _Pool:
 
 
 def _children(
-    scorer: Scorer,
-    trie: Trie,
-    live: _Pool,
-    tokens: NDArray[np.int32],
-    parents: NDArray[np.int32],
-    fed: NDArray[np.int32] | None = None,
+    scorer: Scorer, trie: Trie, live: _Pool, num_rows: int, prompt: NDArray[np.int32] | None
 ) -> _Pool:
-    """The children of `live` after feeding `tokens`: a row each, or (fed is None) the prompt for the root."""
+    """The children of `live` after feeding a row of each; for the root that is the prompt's last."""
     below = trie.children(live.lo, live.hi, live.depth)
-    ptr = below.ptr
-    if fed is None:
-        fed = np.full(1, tokens.size - 1, dtype=np.int32)
-        ptr = np.concatenate((np.zeros(tokens.size, np.int64), ptr[1:]))
+    tokens, parents = live.token, live.row
+    if prompt is not None:
+        tokens, parents = prompt, np.arange(-1, prompt.size - 1, dtype=np.int32)
+    before = tokens.size - live.lo.size  # rows of the prompt before its last: no child is asked for
+    ptr = np.concatenate((np.zeros(before, np.int64), below.ptr))
     scores = child_scores(scorer, tokens, parents, ptr, below.tokens)
     owner = np.repeat(np.arange(live.lo.size), np.diff(below.ptr))
+    row = (num_rows + before + owner).astype(np.int32)
     depth, scores = (live.depth + 1)[owner].astype(np.int32), live.score[owner] + scores
-    return _Pool(below.lo, below.hi, depth, below.tokens, fed[owner], scores, below.is_leaf, live.beam[owner])
+    return _Pool(below.lo, below.hi, depth, below.tokens, row, scores, below.is_leaf, live.beam[owner])

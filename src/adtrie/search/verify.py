@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from adtrie.config import RowCost
-from adtrie.search.frontier import ROOT, Frontier, Nodes
+from adtrie.search.deadline import OutOfTime
+from adtrie.search.frontier import ROOT, Frontier
 from adtrie.search.lookahead import Lookahead
 from adtrie.search.rank import best, certified_gap
 from adtrie.search.scorer import (
@@ -24,9 +25,8 @@ from adtrie.search.scorer import (
     check_count,
     check_prior,
     check_prompt,
-    check_seeds,
 )
-from adtrie.search.seeds import score_seeds
+from adtrie.search.seeds import check_seeds, known_seeds, score_seeds
 
 if TYPE_CHECKING:
     from adtrie.catalogue.prior import Prior
@@ -48,7 +48,8 @@ def verify(
     """The entries, scores and gap of `stepwise(scorer, trie, prompt, k, width, seeds, prior=prior)`.
 
     Each forward feeds the rows that `cost` predicts to be cheapest, at most `max_rows_per_forward` beside the
-    prompt's. Raises InputError for a bad argument.
+    prompt's. With a `TimedScorer` the beam ends with its time: the answer is what it has finished, possibly
+    nothing. Raises InputError for a bad argument.
     """
     k, width = check_count("k", k, MAX_K), check_count("width", width, MAX_WIDTH)
     max_rows = check_count("max_rows_per_forward", max_rows_per_forward, MAX_FORWARD_ROWS)
@@ -57,26 +58,27 @@ def verify(
     nodes = Frontier(scorer, trie, check_prompt(prompt), prior)
     lookahead = Lookahead(nodes, trie, cost, max_rows)
     beams, dropped = np.array([ROOT]), -np.inf
-    lookahead.feed(beams, width)
-    while (live := beams[~nodes.leaf[beams]]).size:
-        nodes.reveal(live)
-        if (needed := live[nodes.is_open(live)]).size:
-            lookahead.feed(needed, 1.0 + (width - beams.size) / live.size)
-            continue
-        pool = np.concatenate((beams[nodes.leaf[beams]], nodes.children(live)))
-        totals = nodes.total(pool)
-        kept = best(totals, nodes.lo[pool], width)
-        if kept.size < pool.size:
-            dropped = max(dropped, float(np.delete(totals, kept).max()))
-        beams = pool[kept]
+    try:
+        lookahead.feed(beams, width)
+        while (live := beams[~nodes.leaf[beams]]).size:
+            nodes.reveal(live)
+            if (needed := live[nodes.is_open(live)]).size:
+                lookahead.feed(needed, 1.0 + (width - beams.size) / live.size)
+                continue
+            pool = np.concatenate((beams[nodes.leaf[beams]], nodes.children(live)))
+            totals = nodes.total(pool)
+            kept = best(totals, nodes.lo[pool], width)
+            if kept.size < pool.size:
+                dropped = max(dropped, float(np.delete(totals, kept).max()))
+            beams = pool[kept]
+        score_seeds(nodes, named, max_rows)
+    except OutOfTime:
+        live = ~nodes.leaf[beams]
+        dropped = max(dropped, float(nodes.total(beams[live]).max(initial=-np.inf)))
+        beams = beams[~live]
     if named.size:
-        beams = np.union1d(beams, score_seeds(nodes, named, max_rows))
+        beams = np.union1d(beams, known_seeds(nodes, named)[0])
         beams = beams[best(nodes.total(beams), nodes.lo[beams], k)]
-    return _result(nodes, beams, k, dropped, trie.num_entries)
-
-
-def _result(nodes: Frontier, beams: Nodes, k: int, dropped: float, num_entries: int) -> SearchResult:
-    """The best k of the finished beams, best first; what k leaves out is no better than the last of them."""
     entries, scores = nodes.lo[beams[:k]], nodes.total(beams[:k])
-    gap = certified_gap(dropped, float(scores[-1]), scores.size == min(k, num_entries))
+    gap = certified_gap(dropped, scores, min(k, trie.num_entries))
     return SearchResult(entries, scores, gap, nodes.forwards, nodes.rows)

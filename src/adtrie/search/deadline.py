@@ -1,0 +1,148 @@
+"""Whether one more forward of a request ends in time: the row cost, corrected by what was seen.
+
+Knows a clock and counts of rows; no trie, no scores. A `Pace` outlives requests, a `Deadline` is of one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adtrie.config import RowCost
+from adtrie.errors import InputError
+from adtrie.search.scorer import Scorer
+
+Clock = Callable[[], float]  # seconds since any moment, never going back
+MAX_DEADLINE_MS = 1e9
+KEPT = 128  # measurements a pace remembers
+QUANTILE = 0.98  # of these: one of fifty may be worse than the prediction
+FEW, CAUTION = 16, 1.5  # before so many measurements a forward counts as slower than its table says
+
+
+class Pace:
+    """How much longer forwards take than their table says, and what the work between them takes.
+
+    Made once for an engine and given to every `Deadline`; callers from several threads take turns.
+    """
+
+    def __init__(self) -> None:
+        self._ratios: deque[float] = deque(maxlen=KEPT)
+        self._host_ms: deque[float] = deque(maxlen=KEPT)
+
+    @property
+    def factor(self) -> float:
+        """What the milliseconds of the table are multiplied with, at least 1.0."""
+        seen = max(_high(self._ratios), 1.0)
+        return seen if len(self._ratios) >= FEW else max(seen, CAUTION)
+
+    @property
+    def host_ms(self) -> float:
+        """Milliseconds from the end of a forward to the start of the next one, or to the answer."""
+        return _high(self._host_ms)
+
+    def saw_forward(self, predicted_ms: float, ms: float) -> None:
+        """Takes in one forward: what the table said and what it took."""
+        self._ratios.append(ms / predicted_ms)
+
+    def saw_host(self, ms: float) -> None:
+        """Takes in the work after a forward."""
+        self._host_ms.append(ms)
+
+    def forget_worst(self) -> None:
+        """Drops the slowest measurements: a machine that was busy once must not refuse all later forwards."""
+        for seen in (self._ratios, self._host_ms):
+            if seen:
+                seen.remove(max(seen))
+
+
+class Deadline:
+    """The time one request has, from the moment this is made."""
+
+    def __init__(
+        self, ms: float, cost: RowCost, clock: Clock = time.perf_counter, pace: Pace | None = None
+    ) -> None:
+        """`ms` from now; 0 leaves no time for any forward. InputError unless it is a number from 0 to 1e9."""
+        self._clock, self._cost, self._pace = clock, cost, pace or Pace()
+        self._end = clock() + check_deadline_ms(ms) / 1e3
+        self._forward_ended: float | None = None
+
+    def left_ms(self) -> float:
+        """Milliseconds until the deadline; negative after it."""
+        return (self._end - self._clock()) * 1e3
+
+    def most_rows(self, limit: int) -> int:
+        """How many rows, up to `limit`, a forward may have to end in time together with the work after it."""
+        left = self.left_ms()
+        price = self._cost.ms_of(np.arange(1, limit + 1))
+        rows = int(price.searchsorted((left - self._pace.host_ms) / self._pace.factor, side="right"))
+        if rows == 0 and self._forward_ended is None and left > price[0]:
+            self._pace.forget_worst()
+        return rows
+
+    def num_forwards(self, rows: int) -> float:
+        """How many forwards of so many rows are expected to fit into the time left."""
+        expected = self._cost.ms(rows) * self._pace.factor + self._pace.host_ms
+        return max(self.left_ms(), 0.0) / expected
+
+    def forward(self, rows: int, run: Callable[[], None]) -> None:
+        """Runs one forward of so many rows, and remembers what it took."""
+        began = self._clock()
+        if self._forward_ended is not None:
+            self._pace.saw_host((began - self._forward_ended) * 1e3)
+        run()
+        self._forward_ended = self._clock()
+        self._pace.saw_forward(self._cost.ms(rows), (self._forward_ended - began) * 1e3)
+
+    def finish(self) -> None:
+        """The answer is there: what came after the last forward is remembered."""
+        if self._forward_ended is not None:
+            self._pace.saw_host((self._clock() - self._forward_ended) * 1e3)
+
+
+class OutOfTime(Exception):
+    """Tells a beam search that its next forward would not end in time; no caller of a search sees it."""
+
+
+class TimedScorer:
+    """A scorer for a beam search: refuses a forward that would end after the deadline, by OutOfTime."""
+
+    def __init__(self, scorer: Scorer, deadline: Deadline) -> None:
+        self._scorer, self._deadline = scorer, deadline
+        self.renormalised = scorer.renormalised
+
+    def score(
+        self,
+        tokens: NDArray[np.int32],
+        parents: NDArray[np.int32],
+        child_ptr: NDArray[np.int64],
+        child_tokens: NDArray[np.int32],
+    ) -> NDArray[np.float32]:
+        """That of the scorer (which see)."""
+        if self._deadline.most_rows(tokens.size) < tokens.size:
+            raise OutOfTime
+        scores: list[NDArray[np.float32]] = []
+        run = lambda: scores.append(self._scorer.score(tokens, parents, child_ptr, child_tokens))  # noqa: E731
+        self._deadline.forward(tokens.size, run)
+        return scores[0]
+
+
+def check_deadline_ms(ms: Any) -> float:
+    """`ms` as a float; InputError unless it is a number from 0 to 1e9 (NaN is none)."""
+    if isinstance(ms, bool | np.bool_) or not isinstance(ms, int | float | np.integer | np.floating):
+        raise InputError(f"deadline_ms: expected a number of milliseconds, got {ms!r:.60}")
+    if not 0 <= ms <= MAX_DEADLINE_MS:
+        raise InputError(f"deadline_ms: expected 0 to {MAX_DEADLINE_MS:g} milliseconds, got {ms!r:.60}")
+    return float(ms)
+
+
+def _high(seen: deque[float]) -> float:
+    """The QUANTILE of what was seen, 0.0 of nothing."""
+    if not seen:
+        return 0.0
+    return sorted(seen)[math.ceil(QUANTILE * len(seen)) - 1]
