@@ -96,7 +96,8 @@ def recover(
     """Writes the recovered checkpoint to `job.out`; its dev divergence is at most that of `job.packed`.
 
     Raises InputError (files that do not belong together, folder, settings), CapacityError, AdtrieError (loss
-    is no number) and KeyboardInterrupt; after the last three `resume=True` continues from `job.work`.
+    is no number) and KeyboardInterrupt; after the last three `resume=True` continues from `job.work`, on a
+    CPU with as many threads to the same bytes as without interruption, unless the time decided the steps.
     """
     torch.set_num_threads(default_threads() if job.threads is None else job.threads)
     with open_checkpoint(job.packed) as packed:
