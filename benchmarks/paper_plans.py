@@ -19,7 +19,7 @@ from adtrie.compress.settings import Settings
 from adtrie.compress.ways import Allowed
 from adtrie.engine.source import WeightSource
 from adtrie.errors import InputError
-from adtrie.format.codes import CompressedLinear, allowed_groups, mix_panels, num_panels, pattern_name
+from adtrie.format.codes import DENSE, CompressedLinear, allowed_groups, mix_panels, num_panels, pattern_name
 from adtrie.models.packed import canonical_shapes
 from benchmarks.paper_rows import GROUP, Order, Recipe, Uniform
 
@@ -133,8 +133,8 @@ def _choice(name: str, shape: tuple[int, int], uniform: Uniform) -> Choice:
 
 def _overrides(recipe: Recipe) -> list[Override]:
     group = "*" if recipe.group is None else str(recipe.group)
-    several = len(recipe.patterns) > 1
-    pattern = "*" if several else pattern_name(recipe.patterns[0])
+    sparse = "*" if DENSE in recipe.patterns else "?:4"
+    pattern = sparse if len(recipe.patterns) > 1 else pattern_name(recipe.patterns[0])
     return [Override("layers.*", f"int4-g{group}-{pattern}")]
 
 
