@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +80,7 @@ class Block:
         middle = x + self._linear("o", attention.context)
         to_middle = gradient + self._mlp_backward(middle, gradient, visit)
         visit(_seen("o", attention.context, to_middle))
-        to_context = to_middle @ self.weights["o"]
+        to_context = cast("Floats", to_middle @ self.weights["o"])
         return np.asarray(to_middle + self._attention_backward(x, attention, to_context, visit))
 
     def _mlp_backward(self, x: Floats, gradient: Floats, visit: Callable[[Seen], None]) -> Floats:
@@ -92,7 +92,7 @@ class Block:
         to_gate = to_product * up * share * (1 + gate * (1 - share))
         to_up = to_product * gate * share
         visit(Seen(("gate", "up"), _rows(normed), (_rows(to_gate), _rows(to_up))))
-        to_normed = to_gate @ self.weights["gate"] + to_up @ self.weights["up"]
+        to_normed = cast("Floats", to_gate @ self.weights["gate"] + to_up @ self.weights["up"])
         return self._norm_backward(x, to_normed, "mlp_norm")
 
     def _attend(self, x: Floats, rope: Rope) -> _Attention:
@@ -106,7 +106,7 @@ class Block:
         scores += np.triu(np.full((length, length), -np.inf, np.float32), 1)
         np.exp(scores - scores.max(axis=-1, keepdims=True), out=scores)
         scores /= scores.sum(axis=-1, keepdims=True)
-        context = scores @ raw["v"][:, :, None]
+        context = cast("Floats", scores @ raw["v"][:, :, None])
         return _Attention(normed, raw, rope, grouped, k, scores, self._merged(context))
 
     def _attention_backward(

@@ -130,7 +130,7 @@ class Curvature:
         # A = R R^T with R upper is the Cholesky factor of A read backwards; then inverse(A) = (R^-1)^T R^-1.
         backwards = self._damped()[np.ix_(order[::-1], order[::-1])]
         try:
-            upper = _upper_inverse(np.linalg.cholesky(backwards)[::-1, ::-1])
+            upper = _upper_inverse(np.asarray(np.linalg.cholesky(backwards)[::-1, ::-1], np.float64))
         except np.linalg.LinAlgError:
             raise InputError(
                 f"calibration: second moments are not positive semidefinite within damping {self.damping}; "
@@ -142,7 +142,7 @@ class Curvature:
 def _upper_inverse(upper: NDArray[np.float64]) -> NDArray[np.float64]:
     """Inverse of an upper triangular matrix by halves: a third of the work of a general one."""
     if len(upper) <= _SMALL_TRIANGLE:
-        return np.linalg.inv(upper)
+        return np.asarray(np.linalg.inv(upper), np.float64)
     half = len(upper) // 2
     inverse = np.zeros_like(upper)
     inverse[:half, :half] = first = _upper_inverse(upper[:half, :half])

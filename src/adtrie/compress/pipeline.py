@@ -53,8 +53,10 @@ class Texts:
 
     def shortened(self, num_tokens: int) -> Texts:
         """The same with samples cut to the last `num_tokens` tokens, where a model takes no more."""
-        parts = [_shortened(part, num_tokens) for part in (self.calibration, self.search, self.check)]
-        return Texts(*parts, self.name)
+        calibration, search, check = (
+            _shortened(part, num_tokens) for part in (self.calibration, self.search, self.check)
+        )
+        return Texts(calibration, search, check, self.name)
 
 
 def _shortened(samples: Sequence[Sample], num_tokens: int) -> list[Sample]:
@@ -137,11 +139,11 @@ class Compression:
 
     def _unmeasured(self, name: str) -> MeasuredLinear:
         """All ways of a linear, none of which costs anything."""
-        shape = self._shapes[name]
-        nothing = (0.0,) * num_panels(shape[0])
-        ways = self.settings.allowed(name).ways(shape[1])
+        num_outputs, num_inputs = self._shapes[name]
+        nothing = (0.0,) * num_panels(num_outputs)
+        ways = self.settings.allowed(name).ways(num_inputs)
         options = [Option(way.bits, way.group, way.kept, nothing, 0.0) for way in ways]
-        return MeasuredLinear(name, *shape, tuple(options))
+        return MeasuredLinear(name, num_outputs, num_inputs, tuple(options))
 
     def limit(self, table: Measurements) -> float:
         """The budget in bytes or milliseconds; that of the most exact plan where none is set."""

@@ -36,7 +36,7 @@ class ReplacedSource:
                 else [linear]
             )
             for part in parts:
-                digest.update(np.ascontiguousarray(part))
+                digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
 
     def vector(self, name: str) -> NDArray[np.float32]:

@@ -100,7 +100,8 @@ class Version(Catalogue):
         self.report = BuildReport(self.info.num_rows, base.num_entries + len(state.entries), 0, 0)
         self._snapshot = None
         if before is not None and state.has_rows_of(before.state):
-            self.trie, self._everything = before.trie, before._everything
+            self.trie = before.trie
+            self._everything: Selection = before._everything
             return
         alive = state.entries_with(state.alive, state.added_live)
         self.trie = trie_of(state, *alive)

@@ -64,8 +64,10 @@ class Guesses:
         return cls(nodes, mean, variance, np.ones(nodes.size), _chance(mean, variance, least), least)
 
     def __getitem__(self, keep: NDArray[np.int64] | NDArray[np.bool_]) -> Guesses:
-        columns = (self.nodes, self.mean, self.variance, self.weight, self.chance)
-        return Guesses(*(column[keep] for column in columns), self.least)
+        mean, variance, weight, chance = (
+            column[keep] for column in (self.mean, self.variance, self.weight, self.chance)
+        )
+        return Guesses(self.nodes[keep], mean, variance, weight, chance, self.least)
 
     def __add__(self, other: Guesses) -> Guesses:
         return Guesses(
