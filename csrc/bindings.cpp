@@ -3,9 +3,12 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -19,6 +22,8 @@ namespace {
 
 template <typename T, int Dims>
 using Array = nb::ndarray<const T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
+
+constexpr int kMostRows = 1 << 26;  // outputs or inputs of a linear: far above any, far below overflow
 
 template <typename T>
 nb::ndarray<nb::numpy, T> owned(std::vector<T>&& values, std::vector<size_t> shape) {
@@ -38,7 +43,23 @@ const KernelTable& kernels_named(const std::string& name) {
   return *table;
 }
 
-Panels& linear_slot(Transformer& model, int layer, const std::string& name) {
+// Outputs and inputs of the linear called `name` in a model of that shape.
+std::pair<int, int> slot_shape(const Shape& s, const std::string& name) {
+  const int heads = s.num_heads * s.head_size, kv_heads = s.num_kv_heads * s.head_size;
+  if (name == "embed" || name == "head") return {s.vocab, s.hidden};
+  if (name == "q") return {heads, s.hidden};
+  if (name == "k" || name == "v") return {kv_heads, s.hidden};
+  if (name == "o") return {s.hidden, heads};
+  if (name == "down") return {s.hidden, s.intermediate};
+  return {s.intermediate, s.hidden};
+}
+
+Panels& linear_slot(Transformer& model, int layer, const std::string& name, int64_t num_outputs, int64_t num_inputs) {
+  const auto [rows, columns] = slot_shape(model.shape(), name);
+  if (num_outputs != rows || num_inputs != columns)
+    throw std::invalid_argument("linear '" + name + "': expected [" + std::to_string(rows) + ", " +
+                                std::to_string(columns) + "], got [" + std::to_string(num_outputs) + ", " +
+                                std::to_string(num_inputs) + "]");
   if (layer < 0) {
     if (name == "embed") return model.embed;
     if (name == "head") return model.head;
@@ -77,6 +98,33 @@ Panels packed(Arena& arena, Array<uint8_t, 2> codes, Array<uint16_t, 2> scales,
   if (bits == 4)
     for (size_t i = 0; i < codes.size(); ++i) check(codes.data()[i] < 16, "4-bit code above 15");
   return pack_quantized(arena, codes.data(), scales.data(), mins ? mins->data() : nullptr, bits, group, n, k);
+}
+
+PackedStream checked_stream(Array<uint8_t, 1> stream, Array<uint16_t, 3> scales, Array<uint8_t, 1> kept, int bits,
+                            int group, int num_outputs, int num_inputs) {
+  check(bits == 4 || bits == 8, "bits must be 4 or 8");
+  check(num_outputs > 0 && num_outputs <= kMostRows && num_inputs > 0 && num_inputs <= kMostRows,
+        "outputs and inputs must be from 1 to 2^26");
+  check(group > 0 && num_inputs % group == 0, "group must divide the inputs");
+  const size_t panels = (static_cast<size_t>(num_outputs) + kPanel - 1) / kPanel;
+  check(kept.size() == panels, "kept: one entry per panel of 16 outputs expected");
+  for (size_t p = 0; p < panels; ++p) {
+    const int n = kept.data()[p];
+    check(n == 4 || (bits == 4 && (n == 1 || n == 2)), "kept: 4, or with 4 bits 2 or 1 of four expected");
+    check(n == 4 || num_inputs % 4 == 0, "sparse panels need inputs in whole blocks of four");
+  }
+  check(scales.shape(0) == panels && static_cast<int64_t>(scales.shape(1)) == num_inputs / group &&
+            scales.shape(2) == kPanel,
+        "scales: [panels, inputs / group, 16] expected");
+  const PackedStream packed = {stream.data(), scales.data(), kept.data(), bits, group, num_outputs, num_inputs};
+  check(static_cast<int64_t>(stream.size()) == stream_bytes(packed), "stream: not as long as its panels");
+  return packed;
+}
+
+// Keeps a Python array alive; its last reference may go without the interpreter's lock.
+template <typename A>
+std::shared_ptr<const void> held(const A& array) {
+  return std::make_shared<A>(array);
 }
 
 // Rows that a forward may append: tokens in the vocabulary, parents before their children, room and context left.
@@ -176,18 +224,40 @@ NB_MODULE(_core, m) {
            })
       .def("set_float",
            [](Transformer& self, int layer, const std::string& name, Array<float, 2> values) {
-             linear_slot(self, layer, name) =
+             linear_slot(self, layer, name, values.shape(0), values.shape(1)) =
                  pack_f32(self.arena, values.data(), static_cast<int>(values.shape(0)), static_cast<int>(values.shape(1)));
            })
       .def("set_quantized",
            [](Transformer& self, int layer, const std::string& name, Array<uint8_t, 2> codes,
               Array<uint16_t, 2> scales, std::optional<Array<uint16_t, 2>> mins, int bits, int group) {
-             linear_slot(self, layer, name) = packed(self.arena, codes, scales, mins, bits, group);
+             linear_slot(self, layer, name, codes.shape(0), codes.shape(1)) = packed(self.arena, codes, scales, mins, bits, group);
            },
            nb::arg("layer"), nb::arg("name"), nb::arg("codes"), nb::arg("scales"), nb::arg("mins").none(),
            nb::arg("bits"), nb::arg("group"))
+      .def("set_bfloat16",
+           [](Transformer& self, int layer, const std::string& name, Array<float, 2> values) {
+             linear_slot(self, layer, name, values.shape(0), values.shape(1)) =
+                 pack_bf16(self.arena, values.data(), static_cast<int>(values.shape(0)),
+                           static_cast<int>(values.shape(1)));
+           },
+           "Rounds float32[N, K] to the nearest bfloat16.")
+      .def("set_packed",
+           [](Transformer& self, int layer, const std::string& name, Array<uint8_t, 1> stream,
+              Array<uint16_t, 3> scales, Array<uint8_t, 1> kept, int bits, int group, int num_outputs,
+              int num_inputs) {
+             Panels& slot = linear_slot(self, layer, name, num_outputs, num_inputs);
+             const size_t used = self.arena.used();
+             slot = refer(self.arena, checked_stream(stream, scales, kept, bits, group, num_outputs, num_inputs));
+             self.borrowed.push_back(held(stream));
+             self.borrowed.push_back(held(scales));
+             const size_t copied = self.arena.used() - used;
+             self.borrowed_bytes += packed_bytes(slot) - std::min(copied, packed_bytes(slot));
+           },
+           nb::arg("layer"), nb::arg("name"), nb::arg("stream"), nb::arg("scales"), nb::arg("kept"), nb::arg("bits"),
+           nb::arg("group"), nb::arg("num_outputs"), nb::arg("num_inputs"),
+           "Refers to a linear stream (docs/design/format.md), which must not change while the model lives.")
       .def("tie_head", [](Transformer& self) { self.head = self.embed; })
-      .def_prop_ro("weight_bytes", [](const Transformer& self) { return self.arena.used(); })
+      .def_prop_ro("weight_bytes", [](const Transformer& self) { return self.arena.used() + self.borrowed_bytes; })
       .def_prop_ro("isa", [](const Transformer& self) { return std::string(self.kernels().name); })
       .def_prop_ro("num_threads", [](Transformer& self) { return self.team().size(); });
 
@@ -237,6 +307,7 @@ NB_MODULE(_core, m) {
   // One packed linear on its own, for tests and kernel benchmarks.
   struct Linear {
     Arena arena;
+    std::vector<std::shared_ptr<const void>> borrowed;
     Panels panels;
   };
   nb::class_<Linear>(m, "Linear")
@@ -253,10 +324,29 @@ NB_MODULE(_core, m) {
              self->panels = packed(self->arena, codes, scales, mins, bits, group);
            },
            nb::arg("codes"), nb::arg("scales"), nb::arg("mins").none(), nb::arg("bits"), nb::arg("group"))
+      .def("__init__",
+           [](Linear* self, Array<uint8_t, 1> stream, Array<uint16_t, 3> scales, Array<uint8_t, 1> kept, int bits,
+              int group, int num_outputs, int num_inputs) {
+             const PackedStream packed = checked_stream(stream, scales, kept, bits, group, num_outputs, num_inputs);
+             new (self) Linear();
+             self->panels = refer(self->arena, packed);
+             self->borrowed = {held(stream), held(scales)};
+           },
+           nb::arg("stream"), nb::arg("scales"), nb::arg("kept"), nb::arg("bits"), nb::arg("group"),
+           nb::arg("num_outputs"), nb::arg("num_inputs"))
+      .def_static(
+          "bfloat16",
+          [](Array<float, 2> values) {
+            auto linear = std::make_unique<Linear>();
+            linear->panels = pack_bf16(linear->arena, values.data(), static_cast<int>(values.shape(0)),
+                                       static_cast<int>(values.shape(1)));
+            return linear;
+          },
+          "float32[N, K] rounded to bfloat16.")
       .def_prop_ro("num_bytes", [](const Linear& self) { return packed_bytes(self.panels); })
       .def("codes",
            [](const Linear& self) {
-             check(self.panels.format != Format::kF32, "a float linear has no codes");
+             check(self.panels.group > 0, "a float linear has no codes");
              std::vector<uint8_t> out(static_cast<size_t>(self.panels.num_outputs) * self.panels.num_inputs);
              unpack_codes(self.panels, out.data());
              return owned(std::move(out), {static_cast<size_t>(self.panels.num_outputs),
@@ -277,7 +367,7 @@ NB_MODULE(_core, m) {
              check(static_cast<int>(x.shape(1)) == w.num_inputs, "x: wrong width");
              const size_t stride = static_cast<size_t>(w.num_panels) * kPanel;
              std::vector<float> out(x.shape(0) * stride);
-             (w.format == Format::kF32 ? kernels.gemm_f32 : kernels.gemm_q_f32)(
+             (w.group == 0 ? kernels.gemm_f32 : kernels.gemm_q_f32)(
                  w, 0, w.num_panels, x.data(), w.num_inputs, static_cast<int>(x.shape(0)), out.data(), stride, false);
              return owned(std::move(out), {x.shape(0), stride});
            },
@@ -288,13 +378,17 @@ NB_MODULE(_core, m) {
              const KernelTable& kernels = kernels_named(isa);
              const Panels& w = self.panels;
              const size_t blocks = w.num_inputs / kBlock, rows = codes.shape(0);
-             check(w.format != Format::kF32, "a float linear takes float activations");
+             check(w.group > 0, "a float linear takes float activations");
+             check(w.group % kBlock == 0, "groups that are no multiple of 32 take float activations");
              check(static_cast<int>(codes.shape(1)) == w.num_inputs && scales.shape(0) == rows &&
                        scales.shape(1) == blocks && sums.shape(0) == rows && sums.shape(1) == blocks,
                    "activations: wrong shape");
              const size_t stride = static_cast<size_t>(w.num_panels) * kPanel;
              std::vector<float> out(rows * stride);
-             const Int8Rows x = {codes.data(), scales.data(), sums.data(), w.num_inputs};
+             std::vector<uint8_t> gather(w.sparse ? rows * w.num_inputs * 2 : 0);
+             for (size_t r = 0; w.sparse && r < rows; ++r)
+               kernels.gather_row(codes.data() + r * w.num_inputs, w.num_inputs, gather.data() + r * w.num_inputs * 2);
+             const Int8Rows x = {codes.data(), scales.data(), sums.data(), w.num_inputs, gather.data()};
              kernels.gemm_q_i8(w, 0, w.num_panels, x, static_cast<int>(rows), out.data(), stride, false);
              return owned(std::move(out), {rows, stride});
            },

@@ -24,8 +24,10 @@ void prepare_head(Transformer& model, const float* hidden, int num_rows, HeadInp
   in.inputs = {hidden, shape.hidden, &in.int8};
   if (!wants_int8(model.head, shape.int8_activations)) return;
   in.int8.resize(num_rows, shape.hidden);
+  if (model.head.sparse) in.int8.resize_gather(num_rows, shape.hidden);
   for (int r = 0; r < num_rows; ++r)
-    in.int8.quantize(model.kernels(), r, hidden + static_cast<int64_t>(r) * shape.hidden, shape.hidden);
+    in.int8.quantize(model.kernels(), r, hidden + static_cast<int64_t>(r) * shape.hidden, shape.hidden,
+                     model.head.sparse);
 }
 
 void raw_scores(Transformer& model, const HeadInputs& in, int num_rows, const int64_t* ptr, const int32_t* tokens,

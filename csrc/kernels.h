@@ -12,30 +12,65 @@ namespace adtrie {
 constexpr int kPanel = 16;  // output rows per packed panel
 constexpr int kBlock = 32;  // inputs per activation block: one int8 scale and one code sum each
 
-enum class Format : int32_t { kF32 = 0, kQ8 = 1, kQ4 = 2 };
+enum class Format : int32_t { kF32 = 0, kQ8 = 1, kQ4 = 2, kBF16 = 3, kS24 = 4, kS14 = 5, kMixed = 6 };
 
 // A packed linear [N outputs, K inputs]; N is padded to whole panels with zero rows.
-//   kF32: float   data[panel][K][16]
-//   kQ8:  uint8   data[panel][K/4][16][4]
-//   kQ4:  uint8   data[panel][K/8][16][4], low nibble = inputs 0-3 of the eight, high nibble = inputs 4-7
+//   kF32:  float   data[panel][K][16]
+//   kBF16: uint16  data[panel][K/2][16][2]
+//   kQ8:   uint8   data[panel][K/4][16][4]
+//   kQ4:   uint8   data[panel][K/8][16][4], low nibble = inputs 0-3 of the eight, high nibble = inputs 4-7
+//   kMixed: panels of kQ8, kQ4, kS24 (2:4) or kS14 (1:4) at data + offsets[panel], docs/design/format.md; a panel
+//           is never kMixed itself, a whole linear never kS24 or kS14
 //   scales, mins: float16 [panel][K/group][16]; mins == nullptr means value = scale * (code - zero)
+// Helpers here are static: each instruction set compiles its own, none may reach older machines.
+// K is padded inside a panel to whole vectors of 64 bytes or units of 192 (kS24: 32 inputs, kS14: 64).
 struct Panels {
   Format format = Format::kF32;
   int32_t num_outputs = 0, num_inputs = 0, num_panels = 0, group = 0, zero = 0;
+  bool sparse = false;  // some panel is kS24 or kS14
   const void* data = nullptr;
   const uint16_t* scales = nullptr;
   const uint16_t* mins = nullptr;
+  const uint8_t* kept = nullptr;     // kMixed: survivors of four per panel
+  const int64_t* offsets = nullptr;  // kMixed: bytes from data
 };
 
-inline int64_t panel_bytes(const Panels& w) {
-  const int64_t cells = static_cast<int64_t>(w.num_inputs) * kPanel;
-  return w.format == Format::kF32 ? cells * 4 : w.format == Format::kQ8 ? cells : cells / 2;
+static inline int64_t panel_bytes(Format format, int num_inputs) {
+  const int64_t k = num_inputs;
+  switch (format) {
+    case Format::kF32: return k * 64;
+    case Format::kBF16: return (k + 1) / 2 * 64;
+    case Format::kQ8: return (k + 3) / 4 * 64;
+    case Format::kQ4: return (k + 7) / 8 * 64;
+    case Format::kS24: return (k + 31) / 32 * 192;
+    default: return (k + 63) / 64 * 192;
+  }
+}
+
+static inline Format panel_format(const Panels& w, int panel) {
+  if (w.format != Format::kMixed) return w.format;
+  const int kept = w.kept[panel];
+  return kept == 2 ? Format::kS24 : kept == 1 ? Format::kS14 : w.zero == 8 ? Format::kQ4 : Format::kQ8;
+}
+
+static inline const uint8_t* panel_data(const Panels& w, int panel) {
+  return static_cast<const uint8_t*>(w.data) +
+         (w.offsets ? w.offsets[panel] : panel * panel_bytes(w.format, w.num_inputs));
+}
+
+// Where the scales (and minima) of a panel begin.
+static inline int64_t scales_at(const Panels& w, int panel) {
+  return w.group > 0 ? static_cast<int64_t>(panel) * (w.num_inputs / w.group) * kPanel : 0;
 }
 
 // The same weights from panel `begin` on.
-inline Panels panels_from(Panels w, int begin) {
-  const int64_t halves = w.group > 0 ? static_cast<int64_t>(begin) * (w.num_inputs / w.group) * kPanel : 0;
-  w.data = static_cast<const char*>(w.data) + begin * panel_bytes(w);
+static inline Panels panels_from(Panels w, int begin) {
+  const int64_t halves = scales_at(w, begin);
+  if (w.offsets) {
+    w.offsets += begin, w.kept += begin;
+  } else {
+    w.data = panel_data(w, begin);
+  }
   if (w.scales) w.scales += halves;
   if (w.mins) w.mins += halves;
   w.num_panels -= begin;
@@ -43,11 +78,14 @@ inline Panels panels_from(Panels w, int begin) {
 }
 
 // 8-bit activations: codes int8[rows, K], scales float[rows, K/32], sums int32[rows, K/32] (sum of codes).
+// gather uint8[rows, 2 K], for sparse panels only: per 16 inputs, codes + 128 in order, then the same as a
+// transposed 4 x 4 table (input 4 b + p at 4 p + b).
 struct Int8Rows {
   const int8_t* codes;
   const float* scales;
   const int32_t* sums;
   int64_t stride;  // K
+  const uint8_t* gather;
 };
 
 // Contiguous cache rows on the path from the root to a row, root first.
@@ -75,12 +113,15 @@ struct AttendTile {
 struct KernelTable {
   const char* name;
   // y[r, 16*p + j] (+)= sum_k W[16*p + j, k] x[r, k]  for panels p in [begin, end)
+  // gemm_f32 takes kF32 and kBF16, the others every quantized form.
   void (*gemm_f32)(const Panels&, int begin, int end, const float* x, int64_t x_stride, int rows, float* y,
                    int64_t y_stride, bool add);
   void (*gemm_q_f32)(const Panels&, int begin, int end, const float* x, int64_t x_stride, int rows, float* y,
                      int64_t y_stride, bool add);
   void (*gemm_q_i8)(const Panels&, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t y_stride,
                     bool add);
+  // One row of Int8Rows::gather of n inputs, n % 16 == 0.
+  void (*gather_row)(const int8_t* codes, int n, uint8_t* gather);
   // Per block of 32: scale = max|x| / 127, code = round-half-even(x * 127 / max|x|).
   void (*quantize_row)(const float* x, int n, int8_t* codes, float* scales, int32_t* sums);
   void (*rms_norm)(const float* x, const float* weight, float epsilon, int n, float* y);

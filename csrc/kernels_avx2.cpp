@@ -31,90 +31,20 @@ inline vf vcode(const uint8_t* p, int j, int nibble, int zero) {
                                         _mm256_set1_epi32(nibble < 0 ? 255 : 15));
   return _mm256_cvtepi32_ps(_mm256_sub_epi32(code, _mm256_set1_epi32(zero)));
 }
+inline vf vbf16(const uint8_t* p, int odd) {
+  const __m256i pair = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return _mm256_castsi256_ps(odd ? _mm256_and_si256(pair, _mm256_set1_epi32(static_cast<int>(0xffff0000)))
+                                 : _mm256_slli_epi32(pair, 16));
+}
 
 }  // namespace
 }  // namespace adtrie
 
 #include "kernels_float.h"
+#include "int8_avx2.h"
 
 namespace adtrie {
 namespace {
-
-inline __m256i broadcast4(const int8_t* p) {
-  int32_t four;
-  std::memcpy(&four, p, 4);
-  return _mm256_set1_epi32(four);
-}
-
-// Sum of one block of 32 for 8 outputs of a panel half. maddubs adds two products in 16 bits:
-// Q4: 15*127*2*8 chunks = 30,480 fits, so the block is summed in 16 bits.
-// Q8: a full byte would overflow, so |code - 128| times sign-matched activations: 128*127*2 = 32,512 fits once.
-template <bool Q4>
-inline __m256i block_dot(const uint8_t* codes, const int8_t* x) {
-  const __m256i ones = _mm256_set1_epi16(1);
-  if (Q4) {
-    const __m256i mask = _mm256_set1_epi8(15);
-    __m256i acc = _mm256_setzero_si256();
-    for (int c = 0; c < 4; ++c) {
-      const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + c * 64));
-      const __m256i low = _mm256_and_si256(w, mask), high = _mm256_and_si256(_mm256_srli_epi16(w, 4), mask);
-      acc = _mm256_add_epi16(acc, _mm256_maddubs_epi16(low, broadcast4(x + c * 8)));
-      acc = _mm256_add_epi16(acc, _mm256_maddubs_epi16(high, broadcast4(x + c * 8 + 4)));
-    }
-    return _mm256_madd_epi16(acc, ones);
-  }
-  __m256i acc = _mm256_setzero_si256();
-  for (int c = 0; c < 8; ++c) {
-    const __m256i w = _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + c * 64)),
-                                       _mm256_set1_epi8(static_cast<char>(0x80)));
-    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(broadcast4(x + c * 4), w));
-    acc = _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, ones));
-  }
-  return acc;
-}
-
-template <bool Q4, bool MINS, int R>
-void tile_q_i8(const Panels& w, int panel, int half, const Int8Rows& x, int row, float* y, int64_t ys, bool add) {
-  const int blocks = w.num_inputs / kBlock, per_group = w.group / kBlock, groups = w.num_inputs / w.group;
-  constexpr int kBlockBytes = Q4 ? 256 : 512;
-  const uint8_t* codes = static_cast<const uint8_t*>(w.data) +
-                         static_cast<int64_t>(panel) * blocks * kBlockBytes + half * 32;
-  const int offset = Q4 ? (MINS ? 0 : w.zero) : (MINS ? -128 : w.zero - 128);  // Q8 codes are recentred above
-  __m256 total[R];
-  for (int r = 0; r < R; ++r) total[r] = _mm256_setzero_ps();
-  for (int b = 0; b < blocks; ++b, codes += kBlockBytes) {
-    const int64_t at = (static_cast<int64_t>(panel) * groups + b / per_group) * kPanel + half * 8;
-    const __m256 scale = vhalf(w.scales + at);
-    for (int r = 0; r < R; ++r) {
-      const int64_t cell = static_cast<int64_t>(row + r) * blocks + b;
-      const __m256i dot = _mm256_sub_epi32(block_dot<Q4>(codes, x.codes + (row + r) * x.stride + b * kBlock),
-                                           _mm256_set1_epi32(offset * x.sums[cell]));
-      total[r] = vfma(_mm256_cvtepi32_ps(dot), vmul(scale, vset(x.scales[cell])), total[r]);
-      if (MINS) total[r] = vfma(vhalf(w.mins + at), vset(x.scales[cell] * static_cast<float>(x.sums[cell])), total[r]);
-    }
-  }
-  for (int r = 0; r < R; ++r) {
-    float* out = y + (row + r) * ys + panel * kPanel + half * 8;
-    vstore(out, add ? vadd(vload(out), total[r]) : total[r]);
-  }
-}
-
-template <bool Q4, bool MINS>
-void panels_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add) {
-  for (int p = begin; p < end; ++p)
-    for (int half = 0; half < 2; ++half) {
-      int r = 0;
-      for (; r + 4 <= rows; r += 4) tile_q_i8<Q4, MINS, 4>(w, p, half, x, r, y, ys, add);
-      for (; r < rows; ++r) tile_q_i8<Q4, MINS, 1>(w, p, half, x, r, y, ys, add);
-    }
-}
-
-void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add) {
-  const bool q4 = w.format == Format::kQ4;
-  auto run = q4 ? (w.mins ? panels_q_i8<true, true> : panels_q_i8<true, false>)
-                : (w.mins ? panels_q_i8<false, true> : panels_q_i8<false, false>);
-  run(w, begin, end, x, rows, y, ys, add);
-}
 
 void quantize_row(const float* x, int n, int8_t* codes, float* scales, int32_t* sums) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
@@ -156,7 +86,7 @@ uint64_t read_bytes(const void* data, size_t len) {
 }  // namespace
 
 const KernelTable* avx2_kernels() {
-  static const KernelTable table = {"avx2",   gemm_f32, gemm_q_f32, gemm_q_i8,   quantize_row,
+  static const KernelTable table = {"avx2",   gemm_f32, gemm_q_f32, gemm_q_i8,   gather_row, quantize_row,
                                     rms_norm, swiglu,   attend,     log_sum_exp, read_bytes};
   return &table;
 }

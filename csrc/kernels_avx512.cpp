@@ -28,145 +28,20 @@ inline vf vcode(const uint8_t* p, int j, int nibble, int zero) {
                                         _mm512_set1_epi32(nibble < 0 ? 255 : 15));
   return _mm512_cvtepi32_ps(_mm512_sub_epi32(code, _mm512_set1_epi32(zero)));
 }
+inline vf vbf16(const uint8_t* p, int odd) {
+  const __m512i pair = _mm512_loadu_si512(p);
+  return _mm512_castsi512_ps(odd ? _mm512_and_si512(pair, _mm512_set1_epi32(static_cast<int>(0xffff0000)))
+                                 : _mm512_slli_epi32(pair, 16));
+}
 
 }  // namespace
 }  // namespace adtrie
 
 #include "kernels_float.h"
+#include "int8_avx512.h"
 
 namespace adtrie {
 namespace {
-
-inline __m512i broadcast4(const int8_t* p) {
-  int32_t four;
-  std::memcpy(&four, p, 4);
-  return _mm512_set1_epi32(four);
-}
-
-// R rows x P panels. Weights are unsigned codes, activations signed: vpdpbusd(acc, codes, x). The zero point
-// enters as the start value -zero * sum(x), so integers stay exact; a float minimum is one fma per block.
-constexpr int kStep = 4, kRows = 6;  // panels and rows of one pass over a piece of the weights
-
-// Memory to fetch while a tile computes: `lines` cache lines from `next`, spread over its blocks.
-struct Ahead {
-  const char* next;
-  int lines;
-};
-
-template <bool Q4, bool MINS, int R, int P>
-inline void tile_q_i8(const Panels& w, int panel, const Int8Rows& x, int row, float* y, int64_t ys, bool add,
-                      Ahead ahead) {
-  const int blocks = w.num_inputs / kBlock, per_group = w.group / kBlock, groups = w.num_inputs / w.group;
-  constexpr int kChunks = Q4 ? 4 : 8, kBlockBytes = kChunks * 64;
-  const int64_t panel_bytes = static_cast<int64_t>(blocks) * kBlockBytes;
-  const uint8_t* codes = static_cast<const uint8_t*>(w.data) + panel * panel_bytes;
-  const int8_t* xs = x.codes + row * x.stride;
-  const float* steps = x.scales + static_cast<int64_t>(row) * blocks;
-  const int32_t* sums = x.sums + static_cast<int64_t>(row) * blocks;
-  const __m512i mask = _mm512_set1_epi8(15);
-  __m512 total[R][P];
-  for (int r = 0; r < R; ++r)
-    for (int p = 0; p < P; ++p) total[r][p] = _mm512_setzero_ps();
-  int group_block = 0;
-  const int fetch = (ahead.lines + blocks - 1) / blocks;
-  int64_t at = static_cast<int64_t>(panel) * groups * kPanel;
-  for (int b = 0; b < blocks; ++b, codes += kBlockBytes, xs += kBlock) {
-    for (int i = 0; i < fetch; ++i, ahead.next += 64) _mm_prefetch(ahead.next, _MM_HINT_T1);
-    __m512i acc[R][P];
-    for (int r = 0; r < R; ++r) {
-      const __m512i start = MINS ? _mm512_setzero_si512() : _mm512_set1_epi32(-w.zero * sums[r * blocks + b]);
-      for (int p = 0; p < P; ++p) acc[r][p] = start;
-    }
-    for (int c = 0; c < kChunks; ++c) {
-      __m512i low[P], high[P];
-      for (int p = 0; p < P; ++p) {
-        low[p] = _mm512_loadu_si512(codes + p * panel_bytes + c * 64);
-        if (Q4) {
-          high[p] = _mm512_and_si512(_mm512_srli_epi16(low[p], 4), mask);
-          low[p] = _mm512_and_si512(low[p], mask);
-        }
-      }
-      for (int r = 0; r < R; ++r) {
-        const int8_t* four = xs + r * x.stride + c * (Q4 ? 8 : 4);
-        const __m512i first = broadcast4(four);
-        for (int p = 0; p < P; ++p) acc[r][p] = _mm512_dpbusd_epi32(acc[r][p], low[p], first);
-        if (Q4) {
-          const __m512i second = broadcast4(four + 4);
-          for (int p = 0; p < P; ++p) acc[r][p] = _mm512_dpbusd_epi32(acc[r][p], high[p], second);
-        }
-      }
-    }
-    for (int p = 0; p < P; ++p) {
-      const int64_t cell = at + static_cast<int64_t>(p) * groups * kPanel;
-      const vf scale = vhalf(w.scales + cell);
-      vf minimum;
-      if (MINS) minimum = vhalf(w.mins + cell);
-      for (int r = 0; r < R; ++r) {
-        const float step = steps[r * blocks + b];
-        total[r][p] = vfma(_mm512_cvtepi32_ps(acc[r][p]), vmul(scale, vset(step)), total[r][p]);
-        if (MINS)
-          total[r][p] = vfma(minimum, vset(step * static_cast<float>(sums[r * blocks + b])), total[r][p]);
-      }
-    }
-    if (++group_block == per_group) group_block = 0, at += kPanel;
-  }
-  for (int r = 0; r < R; ++r)
-    for (int p = 0; p < P; ++p) {
-      float* out = y + (row + r) * ys + (panel + p) * kPanel;
-      vstore(out, add ? vadd(vload(out), total[r][p]) : total[r][p]);
-    }
-}
-
-template <bool Q4, bool MINS, int R>
-void rows_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int row, float* y, int64_t ys, bool add,
-               Ahead ahead) {
-  constexpr int P = R <= 2 ? 4 : 2;
-  const int share = ahead.lines * P / kStep;
-  int p = begin;
-  for (; p + P <= end; p += P, ahead.next += share * 64)
-    tile_q_i8<Q4, MINS, R, P>(w, p, x, row, y, ys, add, {ahead.next, share});
-  for (; p < end; ++p) tile_q_i8<Q4, MINS, R, 1>(w, p, x, row, y, ys, add, {nullptr, 0});
-}
-
-void fetch_halves(const uint16_t* halves, int64_t count) {
-  for (int64_t i = 0; i < count; i += 32) _mm_prefetch(reinterpret_cast<const char*>(halves + i), _MM_HINT_T1);
-}
-
-// A few panels at a time over all rows: the panels are decoded from the nearest cache for every tile of rows,
-// which meanwhile fetches its share of the next panels. With one tile the hardware's prefetcher does as well.
-template <bool Q4, bool MINS>
-void panels_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add) {
-  const int64_t bytes = panel_bytes(w);
-  const int tiles = (rows + kRows - 1) / kRows;
-  for (int p = begin; p < end; p += kStep) {
-    const int stop = p + kStep < end ? p + kStep : end, next = stop + kStep < end ? kStep : end - stop;
-    const char* data = static_cast<const char*>(w.data) + stop * bytes;
-    const int lines = tiles > 1 ? static_cast<int>(next * bytes / 64 / tiles) : 0;
-    if (tiles > 1) {
-      const int64_t halves = static_cast<int64_t>(w.num_inputs / w.group) * kPanel;
-      fetch_halves(w.scales + stop * halves, next * halves);
-      if (MINS) fetch_halves(w.mins + stop * halves, next * halves);
-    }
-    int r = 0;
-    for (; r + kRows <= rows; r += kRows, data += lines * 64)
-      rows_q_i8<Q4, MINS, kRows>(w, p, stop, x, r, y, ys, add, {data, lines});
-    switch (rows - r) {
-      case 5: rows_q_i8<Q4, MINS, 5>(w, p, stop, x, r, y, ys, add, {data, lines}); break;
-      case 4: rows_q_i8<Q4, MINS, 4>(w, p, stop, x, r, y, ys, add, {data, lines}); break;
-      case 3: rows_q_i8<Q4, MINS, 3>(w, p, stop, x, r, y, ys, add, {data, lines}); break;
-      case 2: rows_q_i8<Q4, MINS, 2>(w, p, stop, x, r, y, ys, add, {data, lines}); break;
-      case 1: rows_q_i8<Q4, MINS, 1>(w, p, stop, x, r, y, ys, add, {data, lines}); break;
-      default: break;
-    }
-  }
-}
-
-void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add) {
-  const bool q4 = w.format == Format::kQ4;
-  auto run = q4 ? (w.mins ? panels_q_i8<true, true> : panels_q_i8<true, false>)
-                : (w.mins ? panels_q_i8<false, true> : panels_q_i8<false, false>);
-  run(w, begin, end, x, rows, y, ys, add);
-}
 
 void quantize_row(const float* x, int n, int8_t* codes, float* scales, int32_t* sums) {
   for (int b = 0; b < n / kBlock; ++b) {
@@ -198,7 +73,7 @@ uint64_t read_bytes(const void* data, size_t len) {
 }  // namespace
 
 const KernelTable* avx512_kernels() {
-  static const KernelTable table = {"avx512", gemm_f32, gemm_q_f32, gemm_q_i8,   quantize_row,
+  static const KernelTable table = {"avx512", gemm_f32, gemm_q_f32, gemm_q_i8,   gather_row, quantize_row,
                                     rms_norm, swiglu,   attend,     log_sum_exp, read_bytes};
   return &table;
 }

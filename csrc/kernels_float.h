@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "stream.h"
+
 namespace adtrie {
 namespace {
 
@@ -103,44 +105,117 @@ void tile_f32(const Panels& w, int panel, const float* x, int64_t x_stride, floa
       }
 }
 
+// ---- bfloat16 weights: two inputs per 32-bit lane, widened by a shift or a mask ------------------------------------
+template <int R, int P>
+void tile_bf16(const Panels& w, int panel, const float* x, int64_t x_stride, float* y, int64_t y_stride, bool add) {
+  const int64_t bytes = panel_bytes(w.format, w.num_inputs);
+  const uint8_t* data = panel_data(w, panel);
+  vf acc[R][P][kParts];
+  for (int r = 0; r < R; ++r)
+    for (int p = 0; p < P; ++p)
+      for (int i = 0; i < kParts; ++i) acc[r][p][i] = vset(0.0f);
+  for (int k = 0; k < w.num_inputs; k += 2, data += 64) {
+    const int odd = k + 1 < w.num_inputs ? k + 1 : k;  // past the last input the weight is zero
+    for (int p = 0; p < P; ++p)
+      for (int i = 0; i < kParts; ++i) {
+        const vf first = vbf16(data + p * bytes + i * W * 4, 0), second = vbf16(data + p * bytes + i * W * 4, 1);
+        for (int r = 0; r < R; ++r) {
+          acc[r][p][i] = vfma(first, vset(x[r * x_stride + k]), acc[r][p][i]);
+          acc[r][p][i] = vfma(second, vset(x[r * x_stride + odd]), acc[r][p][i]);
+        }
+      }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int p = 0; p < P; ++p)
+      for (int i = 0; i < kParts; ++i) {
+        float* out = y + r * y_stride + (panel + p) * kPanel + i * W;
+        vstore(out, add ? vadd(vload(out), acc[r][p][i]) : acc[r][p][i]);
+      }
+}
+
 // ---- quantized weights, float activations: decode in registers -------------------------------------------------
-// v holds for each of 16 outputs four consecutive input codes, one per byte.
+constexpr int kDecoded = 64;  // inputs decoded at a time where the form has no decoder in registers
+
+// Values (code - zero) of `count` inputs from `first`, to out[count][16].
+inline void decode_inputs(const uint8_t* panel, Format form, int zero, int first, int count, float* out) {
+  const int kept = form == Format::kS24 ? 2 : 1;
+  std::memset(out, 0, static_cast<size_t>(count) * kPanel * sizeof(float));
+  for (int lane = 0; lane < kPanel; ++lane) {
+    if (form == Format::kQ8 || form == Format::kQ4) {
+      for (int k = 0; k < count; ++k)
+        out[k * kPanel + lane] = static_cast<float>(value_at(panel, form, zero, lane, first + k));
+      continue;
+    }
+    for (int number = first / 4 * kept; number < (first + count + 3) / 4 * kept; ++number) {
+      const Survivor found = survivor(panel, lane, number);
+      const int k = number / kept * 4 + found.position - first;
+      if (k >= 0 && k < count) out[k * kPanel + lane] = static_cast<float>(found.value);
+    }
+  }
+}
+
+// acc[r][i] += values of inputs [begin, end) times x, in ascending order of inputs.
 template <int R>
-void tile_q_f32(const Panels& w, int panel, const float* x, int64_t x_stride, float* y, int64_t y_stride, bool add) {
-  const bool nibbles = w.format == Format::kQ4;
-  const int k_per_chunk = nibbles ? 8 : 4, groups = w.num_inputs / w.group;
-  const uint8_t* codes = static_cast<const uint8_t*>(w.data) +
-                         static_cast<int64_t>(panel) * (w.num_inputs / k_per_chunk) * 64;
+void add_decoded(const uint8_t* panel, Format form, int zero, int begin, int end, const float* x, int64_t x_stride,
+                 vf acc[R][kParts]) {
+  float values[kDecoded * kPanel];
+  for (int k = begin; k < end; k += kDecoded) {
+    const int count = end - k < kDecoded ? end - k : kDecoded;
+    decode_inputs(panel, form, zero, k, count, values);
+    for (int j = 0; j < count; ++j)
+      for (int i = 0; i < kParts; ++i)
+        for (int r = 0; r < R; ++r)
+          acc[r][i] = vfma(vload(values + j * kPanel + i * W), vset(x[r * x_stride + k + j]), acc[r][i]);
+  }
+}
+
+// The same for dense panels whose groups are whole vectors of 64 bytes: four input codes per output and vector.
+template <int R>
+void add_vectors(const uint8_t* codes, bool nibbles, int zero, int begin, int end, const float* x, int64_t x_stride,
+                 vf acc[R][kParts]) {
+  const int step = nibbles ? 8 : 4;
+  codes += begin / step * 64;
+  for (int k = begin; k < end; k += step, codes += 64)
+    for (int i = 0; i < kParts; ++i)
+      for (int j = 0; j < step; ++j) {
+        const vf value = vcode(codes + i * W * 4, j % 4, nibbles ? j / 4 : -1, zero);
+        for (int r = 0; r < R; ++r) acc[r][i] = vfma(value, vset(x[r * x_stride + k + j]), acc[r][i]);
+      }
+}
+
+template <int R>
+void tile_q_f32(const Panels& w, Format form, const Stripe& stripe, const float* x, int64_t x_stride, float* y,
+                int64_t y_stride, bool add) {
+  const bool nibbles = form == Format::kQ4;
+  const bool vectors = (nibbles || form == Format::kQ8) && w.group % (nibbles ? 8 : 4) == 0;
+  const int zero = w.mins ? 0 : w.zero;
   vf total[R][kParts];
   for (int r = 0; r < R; ++r)
     for (int i = 0; i < kParts; ++i) total[r][i] = vset(0.0f);
-  for (int g = 0; g < groups; ++g) {
+  for (int g = 0; g < w.num_inputs / w.group; ++g) {
+    const int begin = g * w.group, end = begin + w.group;
     vf acc[R][kParts];
-    float sums[R];
-    for (int r = 0; r < R; ++r) {
-      sums[r] = 0.0f;
+    for (int r = 0; r < R; ++r)
       for (int i = 0; i < kParts; ++i) acc[r][i] = vset(0.0f);
-      if (w.mins)
-        for (int k = 0; k < w.group; ++k) sums[r] += x[r * x_stride + g * w.group + k];
-    }
-    for (int k = g * w.group; k < (g + 1) * w.group; k += k_per_chunk, codes += 64)
-      for (int i = 0; i < kParts; ++i)
-        for (int j = 0; j < k_per_chunk; ++j) {
-          const vf value = vcode(codes + i * W * 4, j % 4, nibbles ? j / 4 : -1, w.mins ? 0 : w.zero);
-          for (int r = 0; r < R; ++r) acc[r][i] = vfma(value, vset(x[r * x_stride + k + j]), acc[r][i]);
-        }
-    const int64_t at = (static_cast<int64_t>(panel) * groups + g) * kPanel;
+    if (vectors)
+      add_vectors<R>(stripe.codes, nibbles, zero, begin, end, x, x_stride, acc);
+    else
+      add_decoded<R>(stripe.codes, form, zero, begin, end, x, x_stride, acc);
     for (int i = 0; i < kParts; ++i) {
-      const vf scale = vhalf(w.scales + at + i * W);
-      for (int r = 0; r < R; ++r) {
-        total[r][i] = vfma(acc[r][i], scale, total[r][i]);
-        if (w.mins) total[r][i] = vfma(vhalf(w.mins + at + i * W), vset(sums[r]), total[r][i]);
-      }
+      const vf scale = vhalf(stripe.scales + g * kPanel + i * W);
+      for (int r = 0; r < R; ++r) total[r][i] = vfma(acc[r][i], scale, total[r][i]);
     }
+    if (w.mins)
+      for (int r = 0; r < R; ++r) {
+        float sum = 0.0f;
+        for (int k = begin; k < end; ++k) sum += x[r * x_stride + k];
+        for (int i = 0; i < kParts; ++i)
+          total[r][i] = vfma(vhalf(stripe.mins + g * kPanel + i * W), vset(sum), total[r][i]);
+      }
   }
   for (int r = 0; r < R; ++r)
     for (int i = 0; i < kParts; ++i) {
-      float* out = y + r * y_stride + panel * kPanel + i * W;
+      float* out = y + r * y_stride + stripe.column + i * W;
       vstore(out, add ? vadd(vload(out), total[r][i]) : total[r][i]);
     }
 }
@@ -151,9 +226,10 @@ constexpr int kFloatPanels = W == 16 ? 2 : 1;
 template <int R>
 void rows_f32(const Panels& w, int begin, int end, const float* x, int64_t xs, float* y, int64_t ys, bool add) {
   constexpr int P = R == 1 ? 2 * kFloatPanels : kFloatPanels;
+  const bool half = w.format == Format::kBF16;
   int p = begin;
-  for (; p + P <= end; p += P) tile_f32<R, P>(w, p, x, xs, y, ys, add);
-  for (; p < end; ++p) tile_f32<R, 1>(w, p, x, xs, y, ys, add);
+  for (; p + P <= end; p += P) (half ? tile_bf16<R, P> : tile_f32<R, P>)(w, p, x, xs, y, ys, add);
+  for (; p < end; ++p) (half ? tile_bf16<R, 1> : tile_f32<R, 1>)(w, p, x, xs, y, ys, add);
 }
 
 // Panels stay in cache across row tiles: a few panels at a time, all rows over them.
@@ -178,21 +254,24 @@ void gemm_f32(const Panels& w, int begin, int end, const float* x, int64_t xs, i
 }
 
 template <int R>
-void dispatch_q_f32(const Panels& w, int panel, const float* x, int64_t xs, int rows, float* y, int64_t ys, bool add) {
+void dispatch_q_f32(const Panels& w, Format form, const Stripe& stripe, const float* x, int64_t xs, int rows, float* y,
+                    int64_t ys, bool add) {
   if constexpr (R > 0) {
     if (rows == R)
-      tile_q_f32<R>(w, panel, x, xs, y, ys, add);
+      tile_q_f32<R>(w, form, stripe, x, xs, y, ys, add);
     else
-      dispatch_q_f32<R - 1>(w, panel, x, xs, rows, y, ys, add);
+      dispatch_q_f32<R - 1>(w, form, stripe, x, xs, rows, y, ys, add);
   }
 }
 
 void gemm_q_f32(const Panels& w, int begin, int end, const float* x, int64_t xs, int rows, float* y, int64_t ys,
                 bool add) {
-  for (int p = begin; p < end; ++p)
-    for (int r = 0; r < rows; r += kFloatRows)
-      dispatch_q_f32<kFloatRows>(w, p, x + r * xs, xs, rows - r < kFloatRows ? rows - r : kFloatRows, y + r * ys, ys,
-                                 add);
+  for_each_form(w, begin, end, [&](Format form, const Stripe* stripes, int count) {
+    for (int i = 0; i < count; ++i)
+      for (int r = 0; r < rows; r += kFloatRows)
+        dispatch_q_f32<kFloatRows>(w, form, stripes[i], x + r * xs, xs, rows - r < kFloatRows ? rows - r : kFloatRows,
+                                   y + r * ys, ys, add);
+  });
 }
 
 // ---- attention -------------------------------------------------------------------------------------------------

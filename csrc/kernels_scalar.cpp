@@ -41,6 +41,15 @@ inline vf vcode(const uint8_t* p, int j, int nibble, int zero) {
   return static_cast<float>(code - zero);
 }
 
+inline vf vbf16(const uint8_t* p, int odd) {
+  uint32_t word;
+  std::memcpy(&word, p, 4);
+  word = odd ? word & 0xffff0000u : word << 16;
+  float out;
+  std::memcpy(&out, &word, 4);
+  return out;
+}
+
 }  // namespace
 }  // namespace adtrie
 
@@ -49,35 +58,58 @@ inline vf vcode(const uint8_t* p, int j, int nibble, int zero) {
 namespace adtrie {
 namespace {
 
-inline int code_at(const uint8_t* codes, bool nibbles, int k, int lane) {
-  if (!nibbles) return codes[(k / 4) * 64 + lane * 4 + k % 4];
-  const uint8_t byte = codes[(k / 8) * 64 + lane * 4 + k % 4];
-  return k % 8 < 4 ? byte & 15 : byte >> 4;
+// Sum of code - zero (or code where there are minima) times activation code over one block of 32 inputs.
+inline int block_dot(const uint8_t* panel, Format form, int zero, int lane, int block, const int8_t* x) {
+  int sum = 0;
+  if (form == Format::kQ8 || form == Format::kQ4) {
+    for (int k = block * kBlock; k < (block + 1) * kBlock; ++k) sum += value_at(panel, form, zero, lane, k) * x[k];
+    return sum;
+  }
+  const int kept = form == Format::kS24 ? 2 : 1, count = kBlock / 4 * kept;
+  for (int number = block * count; number < (block + 1) * count; ++number) {
+    const Survivor found = survivor(panel, lane, number);
+    sum += found.value * x[number / kept * 4 + found.position];
+  }
+  return sum;
 }
 
+// The definition of an 8-bit product: exact integers per block, one float sum per group, then over groups.
 // std::fma keeps the float part bit-identical to the vector tables, which have no other way to add a product.
+inline float dot_i8(const Panels& w, Format form, const Stripe& stripe, int lane, const Int8Rows& x, int row) {
+  const int per_group = w.group / kBlock, blocks = w.num_inputs / kBlock;
+  float total = 0.0f;
+  for (int g = 0; g < w.num_inputs / w.group; ++g) {
+    float part = 0.0f, sum = 0.0f;
+    for (int b = g * per_group; b < (g + 1) * per_group; ++b) {
+      const int64_t cell = static_cast<int64_t>(row) * blocks + b;
+      const int dot = block_dot(stripe.codes, form, w.mins ? 0 : w.zero, lane, b, x.codes + row * x.stride);
+      part = std::fma(static_cast<float>(dot), x.scales[cell], part);
+      sum = std::fma(static_cast<float>(x.sums[cell]), x.scales[cell], sum);
+    }
+    total = std::fma(part, half_to_float(stripe.scales[g * kPanel + lane]), total);
+    if (w.mins) total = std::fma(half_to_float(stripe.mins[g * kPanel + lane]), sum, total);
+  }
+  return total;
+}
+
 void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add) {
-  const bool nibbles = w.format == Format::kQ4;
-  const int blocks = w.num_inputs / kBlock, per_group = w.group / kBlock, groups = w.num_inputs / w.group;
-  const int64_t panel_bytes = static_cast<int64_t>(w.num_inputs) * kPanel / (nibbles ? 2 : 1);
-  for (int p = begin; p < end; ++p)
-    for (int r = 0; r < rows; ++r)
-      for (int lane = 0; lane < kPanel; ++lane) {
-        const uint8_t* codes = static_cast<const uint8_t*>(w.data) + p * panel_bytes;
-        float total = 0.0f;
-        for (int b = 0; b < blocks; ++b) {
-          const int sum = x.sums[r * blocks + b];
-          const float step = x.scales[r * blocks + b];
-          int acc = w.mins ? 0 : -w.zero * sum;
-          for (int k = b * kBlock; k < (b + 1) * kBlock; ++k)
-            acc += code_at(codes, nibbles, k, lane) * x.codes[r * x.stride + k];
-          const int64_t at = (static_cast<int64_t>(p) * groups + b / per_group) * kPanel + lane;
-          total = std::fma(static_cast<float>(acc), half_to_float(w.scales[at]) * step, total);
-          if (w.mins) total = std::fma(half_to_float(w.mins[at]), step * static_cast<float>(sum), total);
+  for_each_form(w, begin, end, [&](Format form, const Stripe* stripes, int count) {
+    for (int i = 0; i < count; ++i)
+      for (int r = 0; r < rows; ++r)
+        for (int lane = 0; lane < kPanel; ++lane) {
+          float* out = y + r * ys + stripes[i].column + lane;
+          const float total = dot_i8(w, form, stripes[i], lane, x, r);
+          *out = add ? *out + total : total;
         }
-        float* out = y + r * ys + p * kPanel + lane;
-        *out = add ? *out + total : total;
-      }
+  });
+}
+
+void gather_row(const int8_t* codes, int n, uint8_t* gather) {
+  for (int k = 0; k < n; ++k) {
+    const int j = k % 16;
+    uint8_t* tables = gather + k / 16 * 32;
+    tables[j] = tables[16 + j % 4 * 4 + j / 4] = static_cast<uint8_t>(codes[k] + 128);
+  }
 }
 
 void quantize_row(const float* x, int n, int8_t* codes, float* scales, int32_t* sums) {
@@ -106,8 +138,8 @@ uint64_t read_bytes(const void* data, size_t len) {
 }  // namespace
 
 const KernelTable& scalar_kernels() {
-  static const KernelTable table = {"scalar", gemm_f32,    gemm_q_f32, gemm_q_i8,   quantize_row,
-                                    rms_norm, swiglu,      attend,     log_sum_exp, read_bytes};
+  static const KernelTable table = {"scalar", gemm_f32, gemm_q_f32, gemm_q_i8,   gather_row, quantize_row,
+                                    rms_norm, swiglu,   attend,     log_sum_exp, read_bytes};
   return table;
 }
 

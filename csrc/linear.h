@@ -13,21 +13,26 @@ struct Int8Buffer {
   std::vector<int8_t> codes;
   std::vector<float> scales;
   std::vector<int32_t> sums;
+  std::vector<uint8_t> gather;  // filled only where a sparse linear wants it
 
   void resize(int rows, int num_inputs) {
     const size_t cells = static_cast<size_t>(rows) * num_inputs, blocks = cells / kBlock;
     if (codes.size() < cells) codes.resize(cells);
     if (scales.size() < blocks) scales.resize(blocks), sums.resize(blocks);
   }
-  void quantize(const KernelTable& kernels, int r, const float* x, int width) {
-    const int64_t blocks = width / kBlock;
-    kernels.quantize_row(x, width, codes.data() + static_cast<int64_t>(r) * width, scales.data() + r * blocks,
-                         sums.data() + r * blocks);
+  void resize_gather(int rows, int num_inputs) {
+    const size_t bytes = static_cast<size_t>(rows) * num_inputs * 2;
+    if (gather.size() < bytes) gather.resize(bytes);
+  }
+  void quantize(const KernelTable& kernels, int r, const float* x, int width, bool sparse) {
+    const int64_t blocks = width / kBlock, at = static_cast<int64_t>(r) * width;
+    kernels.quantize_row(x, width, codes.data() + at, scales.data() + r * blocks, sums.data() + r * blocks);
+    if (sparse) kernels.gather_row(codes.data() + at, width, gather.data() + 2 * at);
   }
   Int8Rows from(int first, int width) const {
     const int64_t blocks = width / kBlock;
     return {codes.data() + static_cast<int64_t>(first) * width, scales.data() + first * blocks,
-            sums.data() + first * blocks, width};
+            sums.data() + first * blocks, width, gather.data() + 2 * static_cast<int64_t>(first) * width};
   }
 };
 
@@ -39,7 +44,7 @@ struct Inputs {
 };
 
 inline bool wants_int8(const Panels& w, bool int8_activations) {
-  return int8_activations && w.format != Format::kF32;
+  return int8_activations && w.group > 0 && w.group % kBlock == 0;
 }
 
 // y[r, 16*p...] (+)= W x for panels [begin, end) of w and `rows` input rows from `first`.
@@ -48,7 +53,7 @@ inline void multiply(const KernelTable& kernels, const Panels& w, int begin, int
   if (begin >= end || rows <= 0) return;
   if (wants_int8(w, int8))
     kernels.gemm_q_i8(w, begin, end, x.int8->from(first, w.num_inputs), rows, y, y_stride, add);
-  else if (w.format == Format::kF32)
+  else if (w.group == 0)
     kernels.gemm_f32(w, begin, end, x.values + first * x.stride, x.stride, rows, y, y_stride, add);
   else
     kernels.gemm_q_f32(w, begin, end, x.values + first * x.stride, x.stride, rows, y, y_stride, add);

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <new>
 
+#include "stream.h"
+
 namespace adtrie {
 namespace {
 
@@ -24,23 +26,6 @@ float half_to_float(uint16_t h) {
 
 int padded_panels(int num_outputs) { return (num_outputs + kPanel - 1) / kPanel; }
 
-// Byte and nibble shift of the code of (lane, input k) inside its panel.
-struct CodePlace {
-  int64_t byte;
-  int shift;
-};
-
-CodePlace place(Format format, int lane, int k) {
-  if (format == Format::kQ8) return {static_cast<int64_t>(k / 4) * 64 + lane * 4 + k % 4, 0};
-  return {static_cast<int64_t>(k / 8) * 64 + lane * 4 + k % 4, k % 8 < 4 ? 0 : 4};
-}
-
-int code_of(const Panels& w, int row, int k) {
-  const CodePlace at = place(w.format, row % kPanel, k);
-  const uint8_t byte = static_cast<const uint8_t*>(w.data)[row / kPanel * panel_bytes(w) + at.byte];
-  return w.format == Format::kQ8 ? byte : (byte >> at.shift) & 15;
-}
-
 uint16_t* pack_halves(Arena& arena, const uint16_t* values, int num_outputs, int groups) {
   const int panels = padded_panels(num_outputs);
   auto* out = static_cast<uint16_t*>(arena.take(static_cast<size_t>(panels) * groups * kPanel * 2));
@@ -49,6 +34,13 @@ uint16_t* pack_halves(Arena& arena, const uint16_t* values, int num_outputs, int
       out[(static_cast<int64_t>(n / kPanel) * groups + g) * kPanel + n % kPanel] =
           values[static_cast<int64_t>(n) * groups + g];
   return out;
+}
+
+const void* aligned(Arena& arena, const void* data, size_t bytes, size_t alignment) {
+  if (reinterpret_cast<uintptr_t>(data) % alignment == 0) return data;
+  void* copy = arena.take(bytes);
+  std::memcpy(copy, data, bytes);
+  return copy;
 }
 
 }  // namespace
@@ -94,19 +86,68 @@ Panels pack_quantized(Arena& arena, const uint8_t* codes, const uint16_t* scales
   w.format = bits == 4 ? Format::kQ4 : Format::kQ8;
   w.num_outputs = num_outputs, w.num_inputs = num_inputs, w.num_panels = padded_panels(num_outputs);
   w.group = group, w.zero = 1 << (bits - 1);
-  const int64_t bytes = panel_bytes(w);
+  const int64_t bytes = panel_bytes(w.format, num_inputs);
+  const int step = bits == 4 ? 8 : 4;
   auto* out = static_cast<uint8_t*>(arena.take(static_cast<size_t>(w.num_panels) * bytes));
   for (int n = 0; n < num_outputs; ++n) {
     uint8_t* panel = out + n / kPanel * bytes;
     const uint8_t* row = codes + static_cast<int64_t>(n) * num_inputs;
     for (int k = 0; k < num_inputs; ++k) {
-      const CodePlace at = place(w.format, n % kPanel, k);
-      panel[at.byte] = static_cast<uint8_t>(panel[at.byte] | row[k] << at.shift);
+      uint8_t* byte = panel + k / step * 64 + n % kPanel * 4 + k % 4;
+      *byte = static_cast<uint8_t>(*byte | row[k] << (k % step < 4 ? 0 : 4));
     }
   }
   w.data = out;
   w.scales = pack_halves(arena, scales, num_outputs, num_inputs / group);
   if (mins) w.mins = pack_halves(arena, mins, num_outputs, num_inputs / group);
+  return w;
+}
+
+Panels pack_bf16(Arena& arena, const float* values, int num_outputs, int num_inputs) {
+  Panels w;
+  w.format = Format::kBF16;
+  w.num_outputs = num_outputs, w.num_inputs = num_inputs, w.num_panels = padded_panels(num_outputs);
+  const int64_t bytes = panel_bytes(w.format, num_inputs);
+  auto* out = static_cast<uint16_t*>(arena.take(static_cast<size_t>(w.num_panels) * bytes));
+  for (int n = 0; n < num_outputs; ++n) {
+    uint16_t* panel = out + n / kPanel * (bytes / 2) + n % kPanel * 2;
+    for (int k = 0; k < num_inputs; ++k) {
+      uint32_t word;
+      std::memcpy(&word, values + static_cast<int64_t>(n) * num_inputs + k, sizeof word);
+      panel[k / 2 * 32 + k % 2] = static_cast<uint16_t>((word + 0x7fff + (word >> 16 & 1)) >> 16);
+    }
+  }
+  w.data = out;
+  return w;
+}
+
+int64_t stream_bytes(const PackedStream& packed) {
+  Panels w;
+  w.format = Format::kMixed, w.zero = 1 << (packed.bits - 1), w.kept = packed.kept;
+  int64_t total = 0;
+  for (int p = 0; p < padded_panels(packed.num_outputs); ++p)
+    total += panel_bytes(panel_format(w, p), packed.num_inputs);
+  return total;
+}
+
+Panels refer(Arena& arena, const PackedStream& packed) {
+  Panels w;
+  w.format = Format::kMixed;
+  w.num_outputs = packed.num_outputs, w.num_inputs = packed.num_inputs;
+  w.num_panels = padded_panels(packed.num_outputs);
+  w.group = packed.group, w.zero = 1 << (packed.bits - 1);
+  auto* kept = static_cast<uint8_t*>(arena.take(w.num_panels));
+  auto* offsets = static_cast<int64_t*>(arena.take((w.num_panels + size_t{1}) * sizeof(int64_t)));
+  std::memcpy(kept, packed.kept, w.num_panels);
+  w.kept = kept, w.offsets = offsets;
+  offsets[0] = 0;
+  for (int p = 0; p < w.num_panels; ++p) {
+    offsets[p + 1] = offsets[p] + panel_bytes(panel_format(w, p), w.num_inputs);
+    w.sparse = w.sparse || kept[p] != 4;
+  }
+  w.data = aligned(arena, packed.stream, static_cast<size_t>(offsets[w.num_panels]), 64);
+  const size_t halves = static_cast<size_t>(w.num_panels) * (w.num_inputs / w.group) * kPanel;
+  w.scales = static_cast<const uint16_t*>(aligned(arena, packed.scales, halves * 2, alignof(uint16_t)));
   return w;
 }
 
@@ -116,27 +157,40 @@ void unpack_row(const Panels& w, int row, float* out) {
     for (int k = 0; k < w.num_inputs; ++k) out[k] = panel[static_cast<int64_t>(k) * kPanel + row % kPanel];
     return;
   }
-  const int groups = w.num_inputs / w.group;
+  if (w.format == Format::kBF16) {
+    const auto* panel = reinterpret_cast<const uint16_t*>(panel_data(w, row / kPanel)) + row % kPanel * 2;
+    for (int k = 0; k < w.num_inputs; ++k) {
+      const uint32_t word = static_cast<uint32_t>(panel[k / 2 * 32 + k % 2]) << 16;
+      std::memcpy(out + k, &word, sizeof word);
+    }
+    return;
+  }
+  const int groups = w.num_inputs / w.group, zero = w.mins ? 0 : w.zero;
+  const uint8_t* panel = panel_data(w, row / kPanel);
+  const Format form = panel_format(w, row / kPanel);
   for (int g = 0; g < groups; ++g) {
-    const int64_t at = (static_cast<int64_t>(row / kPanel) * groups + g) * kPanel + row % kPanel;
+    const int64_t at = scales_at(w, row / kPanel) + g * kPanel + row % kPanel;
     const float scale = half_to_float(w.scales[at]), minimum = w.mins ? half_to_float(w.mins[at]) : 0.0f;
     for (int k = g * w.group; k < (g + 1) * w.group; ++k) {
-      const int code = code_of(w, row, k);
-      out[k] = w.mins ? scale * static_cast<float>(code) + minimum : scale * static_cast<float>(code - w.zero);
+      const auto value = static_cast<float>(value_at(panel, form, zero, row % kPanel, k));
+      out[k] = w.mins ? scale * value + minimum : scale * value;
     }
   }
 }
 
 void unpack_codes(const Panels& w, uint8_t* codes) {
   for (int n = 0; n < w.num_outputs; ++n)
-    for (int k = 0; k < w.num_inputs; ++k)
-      codes[static_cast<int64_t>(n) * w.num_inputs + k] = static_cast<uint8_t>(code_of(w, n, k));
+    for (int k = 0; k < w.num_inputs; ++k) {
+      const int panel = n / kPanel;
+      const int value = value_at(panel_data(w, panel), panel_format(w, panel), w.zero, n % kPanel, k);
+      codes[static_cast<int64_t>(n) * w.num_inputs + k] = static_cast<uint8_t>(value + w.zero);
+    }
 }
 
 size_t packed_bytes(const Panels& w) {
-  size_t total = static_cast<size_t>(w.num_panels) * panel_bytes(w);
-  if (w.group > 0)
-    total += static_cast<size_t>(w.num_panels) * (w.num_inputs / w.group) * kPanel * (w.mins ? 4 : 2);
+  const size_t panels = w.num_panels;
+  size_t total = w.offsets ? static_cast<size_t>(w.offsets[panels]) : panels * panel_bytes(w.format, w.num_inputs);
+  if (w.group > 0) total += panels * (w.num_inputs / w.group) * kPanel * (w.mins ? 4 : 2);
   return total;
 }
 

@@ -15,10 +15,16 @@ namespace {
 constexpr int kChunkRows = 256;  // rows of one pass over the layers; more rows take several passes
 constexpr int kFewRows = 2;      // up to here every thread prepares all inputs itself, which saves a barrier
 
-bool any_int8(const Layer& layer, bool int8) {
+// Which forms of its inputs the linears of a layer want besides floats.
+struct Wanted {
+  bool int8 = false, gather = false;
+};
+
+Wanted wanted_by(const Layer& layer, bool int8) {
+  Wanted wanted;
   for (const Panels* w : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
-    if (wants_int8(*w, int8)) return true;
-  return false;
+    if (wants_int8(*w, int8)) wanted.int8 = true, wanted.gather = wanted.gather || w->sparse;
+  return wanted;
 }
 
 }  // namespace
@@ -230,19 +236,25 @@ void Cache::forward_chunk(const int32_t* tokens, int first, int num_tokens, floa
   collect_runs(first, num_tokens);
   const bool few = num_tokens <= kFewRows, int8 = shape.int8_activations;
   const int widest = std::max({shape.hidden, shape.num_heads * shape.head_size, shape.intermediate});
-  for (int i = 0; i < (few ? num_threads : 1); ++i) s.local[i].int8.resize(num_tokens, widest);
+  bool sparse = false;
+  for (const Layer& layer : model_.layers) sparse = sparse || wanted_by(layer, int8).gather;
+  for (int i = 0; i < (few ? num_threads : 1); ++i) {
+    s.local[i].int8.resize(num_tokens, widest);
+    if (sparse) s.local[i].int8.resize_gather(num_tokens, widest);
+  }
 
   team.run([&](int thread) {
     Scratch::Local& own = few ? s.local[thread] : s.local[0];
     const Range mine = split(num_tokens, thread, num_threads), rows = few ? Range{0, num_tokens} : mine;
     // 8-bit form of input rows: by every thread for itself when few, else shared out and met at a barrier.
-    const auto prepare = [&](bool wanted, const float* values, int64_t stride, int width) {
-      if (wanted && width % kBlock == 0)
-        for (int r = rows.begin; r < rows.end; ++r) own.int8.quantize(kernels, r, values + r * stride, width);
+    const auto prepare = [&](Wanted wanted, const float* values, int64_t stride, int width) {
+      if (wanted.int8 && width % kBlock == 0)
+        for (int r = rows.begin; r < rows.end; ++r)
+          own.int8.quantize(kernels, r, values + r * stride, width, wanted.gather);
       if (!few) team.barrier();
       return Inputs{values, stride, &own.int8};
     };
-    const auto normalise = [&](const std::vector<float>& weight, bool wanted) {
+    const auto normalise = [&](const std::vector<float>& weight, Wanted wanted) {
       for (int r = rows.begin; r < rows.end; ++r)
         kernels.rms_norm(s.x.data() + static_cast<int64_t>(r) * s.hidden, weight.data(), shape.rms_epsilon,
                          shape.hidden, own.normed.data() + static_cast<int64_t>(r) * s.hidden);
@@ -257,7 +269,7 @@ void Cache::forward_chunk(const int32_t* tokens, int first, int num_tokens, floa
     team.barrier();
     for (int index = 0; index < shape.num_layers; ++index) {
       const Layer& layer = model_.layers[index];
-      const bool wanted = any_int8(layer, int8);
+      const Wanted wanted = wanted_by(layer, int8);
       const Inputs attention_in = normalise(layer.attn_norm, wanted);
       apply(layer.q, attention_in, s.q.data(), s.q_width, false);
       apply(layer.k, attention_in, s.k.data(), s.kv_width, false);

@@ -42,6 +42,8 @@ class Transformer {
   Transformer(const Shape& shape, const KernelTable& kernels, int num_threads);
 
   Arena arena;
+  std::vector<std::shared_ptr<const void>> borrowed;  // memory that linears refer to
+  size_t borrowed_bytes = 0;
   std::vector<Layer> layers;
   std::vector<float> final_norm, rope_frequencies;  // rope_frequencies [head_size / 2]
   Panels embed, head;

@@ -22,6 +22,14 @@ class Model:
 
     def set_quantized(self, layer: int, name: str, codes: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu', writable=False)], mins: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu', writable=False)] | None, bits: int, group: int) -> None: ...
 
+    def set_bfloat16(self, arg0: int, arg1: str, arg2: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], /) -> None:
+        """Rounds float32[N, K] to the nearest bfloat16."""
+
+    def set_packed(self, layer: int, name: str, stream: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.uint16], dict(shape=(None, None, None), order='C', device='cpu', writable=False)], kept: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], bits: int, group: int, num_outputs: int, num_inputs: int) -> None:
+        """
+        Refers to a linear stream (docs/design/format.md), which must not change while the model lives.
+        """
+
     def tie_head(self) -> None: ...
 
     @property
@@ -61,6 +69,13 @@ class Linear:
 
     @overload
     def __init__(self, codes: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu', writable=False)], mins: Annotated[NDArray[numpy.uint16], dict(shape=(None, None), order='C', device='cpu', writable=False)] | None, bits: int, group: int) -> None: ...
+
+    @overload
+    def __init__(self, stream: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.uint16], dict(shape=(None, None, None), order='C', device='cpu', writable=False)], kept: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], bits: int, group: int, num_outputs: int, num_inputs: int) -> None: ...
+
+    @staticmethod
+    def bfloat16(arg: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], /) -> Linear:
+        """float32[N, K] rounded to bfloat16."""
 
     @property
     def num_bytes(self) -> int: ...

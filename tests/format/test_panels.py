@@ -74,21 +74,20 @@ def test_every_weight_is_where_the_document_says(linear: CompressedLinear, seed:
             assert (byte >> (4 if column % 8 >= 4 else 0)) & 15 == code
         else:
             found = _survivor(data, lane, column // 4, kept)
-            assert found.get(column % 4) == (code - 8 if linear.mask[row, column] else None)
+            assert found.get(column % 4) == (code if linear.mask[row, column] else None)
         scale = packed.scales[panel, column // packed.group, lane]
         assert scale == linear.values.scales[row, column // packed.group]
 
 
 def _survivor(data: np.ndarray, lane: int, block: int, kept: int) -> dict[int, int]:
-    """Position -> value of the survivors of one block of four."""
+    """Position -> code of the survivors of one block of four."""
     out = {}
     for number in range(block * kept, (block + 1) * kept):
         unit, rest = divmod(number, 16)
         step, slot = divmod(rest, 4)
         x, y, z = (int(data[unit * 192 + vector * 64 + lane * 4 + slot]) for vector in range(3))
         position = ((x, x >> 2, y, y >> 2)[step]) & 3
-        nibble = (x >> 4, z >> 4, y >> 4, z & 15)[step]
-        out[position] = nibble - 16 if nibble >= 8 else nibble
+        out[position] = (x >> 4, z >> 4, y >> 4, z & 15)[step]
     return out
 
 
@@ -143,7 +142,7 @@ def test_what_disagrees_is_refused() -> None:
 
 def test_a_repeated_position_is_damage() -> None:
     stream = sample().stream.copy()
-    stream[0] = 1  # slot 0 and slot 1 of the first block now both say position 1
+    stream[0] = 0x81  # slot 0 and slot 1 of the first block now both say position 1
     with pytest.raises(FormatError, match="repeats a position"):
         unpack(sample(stream=stream))
 

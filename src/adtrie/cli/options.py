@@ -28,6 +28,7 @@ class WeightsChoice(StrEnum):
 
     auto = "auto"
     float32 = "float32"
+    bfloat16 = "bfloat16"
     int8 = "int8"
     int4 = "int4"
 

@@ -21,6 +21,7 @@ from adtrie.engine.source import WeightSource
 from adtrie.engine.threads import default_threads
 from adtrie.engine.weights import WeightFormat, check_weight_format, stored_form
 from adtrie.errors import CapacityError, InputError
+from adtrie.format.panels import PackedLinear
 
 Activations = Literal["int8", "float32"]
 MAX_SESSION_ROWS = 131_072  # prefix, prompt and trie rows; memory is committed as rows are used
@@ -30,9 +31,9 @@ _LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
 class Engine:
     """Weights of one checkpoint, packed for this machine's instruction set, and the threads that run them.
 
-    weights: auto | float32 | int8 | int4; activations: int8 | float32 (what quantized weights are multiplied
-    with). threads: default all cores this process may use, or ADTRIE_THREADS; isa: default the best, or
-    ADTRIE_ISA. Raises InputError for an unknown option, FormatError for a tensor that cannot be used.
+    weights: auto | float32 | bfloat16 | int8 | int4; activations: int8 | float32 (what quantized weights are
+    multiplied with). threads: default all cores this process may use, or ADTRIE_THREADS; isa: default the
+    best, or ADTRIE_ISA. Raises InputError for an unknown option, FormatError for an unusable tensor.
     """
 
     def __init__(
@@ -124,13 +125,30 @@ class Engine:
 
     def _set_linear(self, checkpoint: WeightSource, layer: int, slot: str, name: str) -> None:
         matrix = stored_form(name, checkpoint.matrix(name), self.weights)
-        if isinstance(matrix, QuantizedMatrix):
+        if isinstance(matrix, PackedLinear):
+            self._set_packed(layer, slot, matrix)
+        elif isinstance(matrix, QuantizedMatrix):
             mins = None if matrix.mins is None else np.ascontiguousarray(matrix.mins).view(np.uint16)
             scales = np.ascontiguousarray(matrix.scales).view(np.uint16)
             codes = np.ascontiguousarray(matrix.codes)
             self._model.set_quantized(layer, slot, codes, scales, mins, matrix.bits, matrix.group)
         else:
-            self._model.set_float(layer, slot, np.ascontiguousarray(matrix, dtype=np.float32))
+            place = self._model.set_bfloat16 if self.weights == "bfloat16" else self._model.set_float
+            place(layer, slot, np.ascontiguousarray(matrix, dtype=np.float32))
+
+    def _set_packed(self, layer: int, slot: str, packed: PackedLinear) -> None:
+        """Refers to the arrays of `packed` without a copy, as long as they are aligned."""
+        self._model.set_packed(
+            layer,
+            slot,
+            np.ascontiguousarray(packed.stream),
+            np.ascontiguousarray(packed.scales).view(np.uint16),
+            np.ascontiguousarray(packed.kept),
+            packed.bits,
+            packed.group,
+            packed.num_outputs,
+            packed.num_inputs,
+        )
 
 
 class Session:

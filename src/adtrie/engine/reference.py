@@ -1,6 +1,7 @@
 """The forward in plain NumPy: the definition that the native engine is tested against.
 
-One row at a time, no cache tricks, no quantized arithmetic: weights are dequantized first.
+One row at a time, no cache tricks, no quantized arithmetic: weights are dequantized first. Beside it the
+product of quantized weights and 8-bit activations, whose integers every kernel must give exactly.
 """
 
 from __future__ import annotations
@@ -11,11 +12,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.config import ModelSpec
+from adtrie.config import ModelSpec, QuantizedMatrix
 from adtrie.engine.rope import rope_frequencies
 from adtrie.format.tensors import Tensor, dense_values
 
 Floats = NDArray[Any]
+_BLOCK = 32  # inputs per scale of 8-bit activations
+
+
+def block_dots(matrix: QuantizedMatrix, codes: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Sums over each block of 32 inputs of weight code (minus zero, if without mins) times int8[T, K] code.
+
+    Returns int64[T, N, K/32].
+    """
+    zero = 0 if matrix.mins is not None else 1 << (matrix.bits - 1)
+    weights = (matrix.codes.astype(np.int64) - zero).reshape(matrix.shape[0], -1, _BLOCK)
+    blocks = codes.astype(np.int64).reshape(len(codes), -1, _BLOCK)
+    return np.asarray(np.einsum("nbk,tbk->tnb", weights, blocks))
+
+
+def multiply_int8(
+    matrix: QuantizedMatrix, codes: NDArray[np.int8], steps: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Product float64[T, N] of `matrix` and activations `codes` int8[T, K] * `steps` float32[T, K/32]."""
+    per_block = np.arange(codes.shape[1] // _BLOCK) * _BLOCK // matrix.group  # group of each block
+    scales = matrix.scales.astype(np.float64)[:, per_block]
+    product = np.einsum("tnb,nb,tb->tn", block_dots(matrix, codes), scales, steps.astype(np.float64))
+    if matrix.mins is not None:
+        sums = codes.astype(np.int64).reshape(len(codes), -1, _BLOCK).sum(axis=2) * steps.astype(np.float64)
+        product += sums @ matrix.mins.astype(np.float64)[:, per_block].T
+    return np.asarray(product)
 
 
 class ReferenceForward:

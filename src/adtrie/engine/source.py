@@ -26,4 +26,4 @@ class WeightSource(Protocol):
         """Norm or bias, float32[n]."""
 
     def matrix(self, name: str) -> Tensor:
-        """Linear or embedding, [N outputs, K inputs]."""
+        """Linear or embedding, [N outputs, K inputs]; a packed one must not change while an engine lives."""

@@ -12,35 +12,39 @@ from adtrie.errors import FormatError, InputError
 from adtrie.format.panels import PackedLinear, unpack
 from adtrie.format.tensors import Tensor
 
-WeightFormat = Literal["auto", "float32", "int8", "int4"]
+WeightFormat = Literal["auto", "float32", "bfloat16", "int8", "int4"]
 ACTIVATION_BLOCK = 32  # inputs per int8 activation scale; weight groups are multiples of it
 _FLOAT16_MAX = 65504.0
 
 
 def check_weight_format(name: str) -> None:
-    """Raises InputError unless `name` is auto, float32, int8 or int4."""
+    """Raises InputError unless `name` is a WeightFormat."""
     if name not in get_args(WeightFormat):
         raise InputError(f"weights: expected one of {', '.join(get_args(WeightFormat))}, got {name!r:.60}")
 
 
-def stored_form(name: str, matrix: Tensor, weights: WeightFormat) -> NDArray[np.float32] | QuantizedMatrix:
+def stored_form(
+    name: str, matrix: Tensor, weights: WeightFormat
+) -> NDArray[np.float32] | QuantizedMatrix | PackedLinear:
     """`matrix` in the form the engine holds it.
 
     auto: as in the file, floats as int8; int8, int4: that form (the embedding and the head never below int8),
-    files already there or below stay as they are; float32: dequantized. A width that no group divides stays
-    float32. Raises FormatError naming `name` if values are not finite.
+    files already there or below stay as they are, and so does a packed linear; float32, bfloat16:
+    dequantized, the engine rounds. A width that no group divides stays float32. Raises FormatError naming
+    `name` if values are not finite.
     """
+    floats = weights in ("float32", "bfloat16")
     if isinstance(matrix, PackedLinear):
-        matrix = unpack(matrix).values
+        return unpack(matrix).dequantize() if floats else matrix
     if isinstance(matrix, QuantizedMatrix):
         _check_finite(name, matrix.scales, matrix.mins)
-        bits = 8 if name in ("embed", "head") else {"int4": 4, "float32": 0}.get(weights, 8)
-        keep = weights == "auto" or (weights != "float32" and matrix.bits <= bits)
+        bits = 8 if name in ("embed", "head") else {"int4": 4}.get(weights, 8)
+        keep = weights == "auto" or (not floats and matrix.bits <= bits)
         if keep and matrix.group % ACTIVATION_BLOCK == 0:
             return matrix
         matrix = matrix.dequantize()
     _check_finite(name, matrix)
-    if weights == "float32" or matrix.shape[1] % ACTIVATION_BLOCK:
+    if floats or matrix.shape[1] % ACTIVATION_BLOCK:
         return matrix
     return round_to_nearest(matrix, 4 if weights == "int4" and name not in ("embed", "head") else 8)
 

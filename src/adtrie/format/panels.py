@@ -193,15 +193,15 @@ def _dense_codes(content: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
 
 
 def _sparse_bytes(codes: NDArray[np.uint8], mask: NDArray[np.bool_], kept: int) -> NDArray[np.uint8]:
-    """[panels, 16, K] -> [panels, bytes]; survivors of padded blocks are zero at position zero.
+    """[panels, 16, K] -> [panels, bytes]; survivors of padded blocks are codes of zero at position 0.
 
-    Per slot the four survivors of a unit, values n (two's complement) and positions p, are three bytes:
+    Per slot the four survivors of a unit, codes n and positions p, are three bytes:
     n0 p1 p0 | n2 p3 p2 | n1 n3, highest bits first.
     """
     count = len(codes)
     blocks = mask.reshape(count, PANEL_ROWS, -1, BLOCK)
     places = np.argsort(~blocks, axis=3, kind="stable")[..., :kept].astype(np.uint8)
-    values = np.take_along_axis(codes.reshape(blocks.shape), places, axis=3) ^ 8
+    values = np.take_along_axis(codes.reshape(blocks.shape), places, axis=3)
     places[~blocks.any(axis=3)] = 0
     n = values.reshape(count, PANEL_ROWS, -1, _STEPS, _SLOTS)
     p = places.reshape(n.shape)
@@ -226,7 +226,7 @@ def _sparse_codes(content: NDArray[np.uint8], kept: int) -> tuple[NDArray[np.uin
     places = p.reshape(count, PANEL_ROWS, -1, kept).astype(np.int64)
     codes = np.full((*places.shape[:3], BLOCK), 8, np.uint8)
     mask = np.zeros(codes.shape, bool)
-    np.put_along_axis(codes, places, n.reshape(places.shape) ^ 8, axis=3)
+    np.put_along_axis(codes, places, n.reshape(places.shape), axis=3)
     np.put_along_axis(mask, places, True, axis=3)
     return codes.reshape(count, PANEL_ROWS, -1), mask.reshape(count, PANEL_ROWS, -1)
 

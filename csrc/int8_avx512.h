@@ -1,0 +1,271 @@
+// Quantized weights times 8-bit activations with VNNI. A tile is R rows x P panels; every output is summed in the
+// same order whatever the tile: integers per block of 32 inputs, a float sum per group, then over groups.
+//
+// 4-bit forms hold 16 times the integer sum: a high nibble masked in place is 16 * code, and one scale / 16 per
+// group takes it back exactly. Dense weights are the unsigned operand of vpdpbusd and the zero point enters as the
+// start value -zero * sum(x). Survivors are the signed operand, 16 * (code - 8): the activations that one byte
+// shuffle gathers are x + 128, and 128 * sum(weights) is taken off, computed once for all rows of a tile.
+#include "kernels.h"
+
+namespace adtrie {
+namespace {
+
+#define ADTRIE_INLINE __attribute__((always_inline))
+
+constexpr int kStep = 6, kRows = 8;  // panels and rows of one pass over a piece of the weights
+
+struct Call {
+  const Panels& w;
+  const Int8Rows& x;
+  float* y;
+  int64_t ys;
+  bool add;
+};
+
+// Memory to fetch while a tile computes: `lines` cache lines of each of its panels' successors, spread over blocks.
+struct Ahead {
+  const Stripe* next;
+  int64_t skip;
+  int lines;
+};
+
+inline __m512i broadcast4(const int8_t* p) {
+  int32_t four;
+  std::memcpy(&four, p, 4);
+  return _mm512_set1_epi32(four);
+}
+inline __m512i broadcast16(const uint8_t* p) {
+  return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+
+// Integer sums of one block, dense: sums[r][p], 16-fold where the codes are nibbles.
+template <bool NIBBLES, bool MINS, int R, int P>
+ADTRIE_INLINE inline void dense_block(const Call& c, const uint8_t* const* codes, int row, int block, __m512i sums[R][P]) {
+  constexpr bool kSplit = NIBBLES && R <= 2;  // few rows: low nibbles unshifted in sums of their own
+  constexpr int kChunks = NIBBLES ? 4 : 8;
+  const __m512i low_mask = _mm512_set1_epi8(15), high_mask = _mm512_set1_epi8(static_cast<char>(0xf0));
+  const int blocks = c.w.num_inputs / kBlock;
+  __m512i split[R][P];
+  for (int r = 0; r < R; ++r) {
+    const int start = -c.w.zero * c.x.sums[static_cast<int64_t>(row + r) * blocks + block];
+    const __m512i first = MINS ? _mm512_setzero_si512() : _mm512_set1_epi32(NIBBLES && !kSplit ? 16 * start : start);
+    for (int p = 0; p < P; ++p) sums[r][p] = first, split[r][p] = _mm512_setzero_si512();
+  }
+  for (int k = 0; k < kChunks; ++k) {
+    __m512i low[P], high[P];
+    for (int p = 0; p < P; ++p) {
+      low[p] = _mm512_loadu_si512(codes[p] + k * 64);
+      if (!NIBBLES) continue;
+      high[p] = _mm512_and_si512(low[p], high_mask);
+      low[p] = kSplit ? _mm512_and_si512(low[p], low_mask) : _mm512_and_si512(_mm512_slli_epi32(low[p], 4), high_mask);
+    }
+    for (int r = 0; r < R; ++r) {
+      const int8_t* x = c.x.codes + (row + r) * c.x.stride + block * kBlock + k * (NIBBLES ? 8 : 4);
+      const __m512i first = broadcast4(x);
+      for (int p = 0; p < P; ++p) sums[r][p] = _mm512_dpbusd_epi32(sums[r][p], low[p], first);
+      if (!NIBBLES) continue;
+      const __m512i second = broadcast4(x + 4);
+      for (int p = 0; p < P; ++p) {
+        __m512i& into = kSplit ? split[r][p] : sums[r][p];
+        into = _mm512_dpbusd_epi32(into, high[p], second);
+      }
+    }
+  }
+  if (kSplit)
+    for (int r = 0; r < R; ++r)
+      for (int p = 0; p < P; ++p)
+        sums[r][p] = _mm512_add_epi32(_mm512_slli_epi32(sums[r][p], 4), split[r][p]);
+}
+
+// A sparse unit in registers: shuffle indices and 16 * (code - 8) of its four steps.
+struct Unit {
+  __m512i index[4], weight[4];
+};
+
+template <int KEPT>
+ADTRIE_INLINE inline Unit decode_unit(const uint8_t* codes) {
+  const __m512i first = _mm512_set1_epi8(3), second = _mm512_set1_epi8(12);
+  const __m512i high = _mm512_set1_epi8(static_cast<char>(0xf0)), sign = _mm512_set1_epi8(static_cast<char>(0x80));
+  // Slot j reads block j / kept of its step: blocks 0-3 of a table in order, or of its transposed form, where
+  // the second step of a 2:4 table has the blocks 2 and 3.
+  const __m512i base = _mm512_set1_epi32(KEPT == 2 ? 0x04040000 : 0x0c080400);
+  const __m512i turned = _mm512_set1_epi32(KEPT == 2 ? 0x03030202 : 0x03020100);
+  const __m512i x = _mm512_loadu_si512(codes), y = _mm512_loadu_si512(codes + 64), z = _mm512_loadu_si512(codes + 128);
+  constexpr int kAndOr = 0xea, kAndXor = 0x6a;
+  Unit u;
+  u.index[0] = _mm512_ternarylogic_epi32(x, first, base, kAndOr);
+  u.index[1] = _mm512_ternarylogic_epi32(x, second, turned, kAndOr);
+  u.index[2] = _mm512_ternarylogic_epi32(y, first, base, kAndOr);
+  u.index[3] = _mm512_ternarylogic_epi32(y, second, turned, kAndOr);
+  u.weight[0] = _mm512_ternarylogic_epi32(x, high, sign, kAndXor);
+  u.weight[1] = _mm512_ternarylogic_epi32(z, high, sign, kAndXor);
+  u.weight[2] = _mm512_ternarylogic_epi32(y, high, sign, kAndXor);
+  u.weight[3] = _mm512_ternarylogic_epi32(_mm512_slli_epi32(z, 4), high, sign, kAndXor);
+  return u;
+}
+
+// The 16 activations that step `step` gathers from, seen from the first table of its unit. 2:4: two steps share
+// the 16 inputs of a table; 1:4: every step has its own. Odd steps use the transposed form.
+template <int KEPT>
+constexpr int table_of(int step) {
+  return (KEPT == 2 ? step / 2 : step) * 32 + step % 2 * 16;
+}
+
+// Integer sums of the block made by steps [FIRST, FIRST + COUNT) of a unit, 16-fold.
+template <int KEPT, int FIRST, int COUNT, int R, int P>
+ADTRIE_INLINE inline void sparse_block(const Call& c, const Unit* units, int row, int64_t tables, __m512i sums[R][P]) {
+  const __m512i half = _mm512_set1_epi8(static_cast<char>(128));
+  __m512i offset[P];
+  for (int p = 0; p < P; ++p) {
+    offset[p] = _mm512_setzero_si512();
+    for (int s = FIRST; s < FIRST + COUNT; ++s) offset[p] = _mm512_dpbusd_epi32(offset[p], half, units[p].weight[s]);
+  }
+  for (int r = 0; r < R; ++r) {
+    const uint8_t* gather = c.x.gather + 2 * (row + r) * c.x.stride + tables;
+    for (int p = 0; p < P; ++p) sums[r][p] = _mm512_setzero_si512();
+    for (int s = FIRST; s < FIRST + COUNT; ++s) {
+      const __m512i table = broadcast16(gather + table_of<KEPT>(s));
+      for (int p = 0; p < P; ++p)
+        sums[r][p] = _mm512_dpbusd_epi32(sums[r][p], _mm512_shuffle_epi8(table, units[p].index[s]), units[p].weight[s]);
+    }
+    for (int p = 0; p < P; ++p) sums[r][p] = _mm512_sub_epi32(sums[r][p], offset[p]);
+  }
+}
+
+// part[r][p] += step of the row's activation block times the block's integers.
+template <int R, int P>
+ADTRIE_INLINE inline void add_block(const Call& c, int row, int block, const __m512i sums[R][P], vf part[R][P]) {
+  const float* steps = c.x.scales + static_cast<int64_t>(row) * (c.w.num_inputs / kBlock) + block;
+  for (int r = 0; r < R; ++r, steps += c.w.num_inputs / kBlock) {
+    const vf step = vset(*steps);
+    for (int p = 0; p < P; ++p) part[r][p] = vfma(_mm512_cvtepi32_ps(sums[r][p]), step, part[r][p]);
+  }
+}
+
+// Sum over blocks [begin, end) of step * sum of codes, what a minimum is multiplied with.
+inline float scaled_sum(const Call& c, int row, int begin, int end) {
+  const int64_t first = static_cast<int64_t>(row) * (c.w.num_inputs / kBlock);
+  float sum = 0.0f;
+  for (int b = begin; b < end; ++b)
+    sum = std::fma(static_cast<float>(c.x.sums[first + b]), c.x.scales[first + b], sum);
+  return sum;
+}
+
+template <Format FORM, bool MINS, int R, int P>
+inline void tile_i8(const Call& c, const Stripe* stripes, int row, Ahead ahead) {
+  constexpr bool kDense = FORM == Format::kQ4 || FORM == Format::kQ8, kNibbles = FORM != Format::kQ8;
+  constexpr int kLines = FORM == Format::kQ8 ? 8 : kDense ? 4 : 3, kWide = FORM == Format::kS14 ? 2 : 1;
+  const int blocks = c.w.num_inputs / kBlock, per_group = c.w.group / kBlock;
+  const uint8_t* codes[P];
+  for (int p = 0; p < P; ++p) codes[p] = stripes[p].codes;
+  alignas(64) float total[R][P][kPanel];
+  vf part[R][P];
+  for (int r = 0; r < R; ++r)
+    for (int p = 0; p < P; ++p) part[r][p] = vset(0.0f), vstore(total[r][p], vset(0.0f));
+  const int fetch = (ahead.lines * kWide + blocks - 1) / blocks;
+  int in_group = 0, group = 0;
+  const auto close_block = [&](int block, const __m512i sums[R][P]) ADTRIE_INLINE {
+    add_block<R, P>(c, row, block, sums, part);
+    if (++in_group < per_group) return;
+    float weight[R];  // of the minima
+    for (int r = 0; MINS && r < R; ++r) weight[r] = scaled_sum(c, row + r, block + 1 - per_group, block + 1);
+    for (int p = 0; p < P; ++p) {
+      const vf scale = vmul(vhalf(stripes[p].scales + group * kPanel), vset(kNibbles ? 0.0625f : 1.0f));
+      for (int r = 0; r < R; ++r) {
+        vf sum = vfma(part[r][p], scale, vload(total[r][p]));
+        if (MINS) sum = vfma(vhalf(stripes[p].mins + group * kPanel), vset(weight[r]), sum);
+        vstore(total[r][p], sum);
+        part[r][p] = vset(0.0f);
+      }
+    }
+    in_group = 0, ++group;
+  };
+  for (int b = 0; b < blocks; b += kWide) {
+    for (int p = 0; p < P; ++p)
+      for (int i = 0; i < fetch; ++i)
+        _mm_prefetch(reinterpret_cast<const char*>(ahead.next[p].codes) + ahead.skip + i * 64, _MM_HINT_T1);
+    ahead.skip += fetch * 64;
+    __m512i sums[R][P];
+    if constexpr (kDense) {
+      dense_block<kNibbles, MINS, R, P>(c, codes, row, b, sums);
+      close_block(b, sums);
+    } else {
+      constexpr int kKept = FORM == Format::kS24 ? 2 : 1;
+      Unit units[P];
+      for (int p = 0; p < P; ++p) units[p] = decode_unit<kKept>(codes[p]);
+      sparse_block<kKept, 0, 4 / kWide, R, P>(c, units, row, b * 64, sums);
+      close_block(b, sums);
+      if constexpr (kWide == 2)
+        if (b + 1 < blocks) {
+          sparse_block<kKept, 2, 2, R, P>(c, units, row, b * 64, sums);
+          close_block(b + 1, sums);
+        }
+    }
+    for (int p = 0; p < P; ++p) codes[p] += kLines * 64;
+  }
+  for (int r = 0; r < R; ++r)
+    for (int p = 0; p < P; ++p) {
+      float* out = c.y + (row + r) * c.ys + stripes[p].column;
+      vstore(out, c.add ? vadd(vload(out), vload(total[r][p])) : vload(total[r][p]));
+    }
+}
+
+template <Format FORM, bool MINS, int R>
+void rows_i8(const Call& c, const Stripe* stripes, int count, int row, Ahead ahead) {
+  constexpr int P = (FORM == Format::kQ4 || FORM == Format::kQ8) && R <= 4 ? 3 : 2;
+  int i = 0;
+  for (; i + P <= count; i += P, ahead.next += P) tile_i8<FORM, MINS, R, P>(c, stripes + i, row, ahead);
+  for (; i < count; ++i, ++ahead.next) tile_i8<FORM, MINS, R, 1>(c, stripes + i, row, ahead);
+}
+
+template <Format FORM, bool MINS, int R>
+void dispatch_i8(const Call& c, const Stripe* stripes, int count, int row, int rows, Ahead ahead) {
+  if constexpr (R > 0) {
+    if (rows == R)
+      rows_i8<FORM, MINS, R>(c, stripes, count, row, ahead);
+    else
+      dispatch_i8<FORM, MINS, R - 1>(c, stripes, count, row, rows, ahead);
+  }
+}
+
+// A few panels at a time over all rows: the panels are decoded from the nearest cache for every tile of rows,
+// which meanwhile fetches its share of the next panels. With one tile the hardware's prefetcher does as well.
+template <Format FORM, bool MINS>
+void panels_i8(const Call& c, const Stripe* stripes, int count, int rows) {
+  const int64_t bytes = panel_bytes(FORM, c.w.num_inputs);
+  const int tiles = (rows + kRows - 1) / kRows;
+  for (int i = 0; i < count; i += kStep) {
+    const int some = i + kStep < count ? kStep : count - i;
+    const bool more = tiles > 1 && i + kStep + some <= count;
+    const int lines = more ? static_cast<int>(bytes / 64 / tiles) : 0;
+    for (int t = 0; t < tiles; ++t) {
+      const int first = t * kRows, left = rows - first < kRows ? rows - first : kRows;
+      const Ahead ahead = {more ? stripes + i + kStep : stripes + i, static_cast<int64_t>(t) * lines * 64, lines};
+      dispatch_i8<FORM, MINS, kRows>(c, stripes + i, some, first, left, ahead);
+    }
+  }
+}
+
+void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add) {
+  const Call call = {w, x, y, ys, add};
+  for_each_form(w, begin, end, [&](Format form, const Stripe* stripes, int count) {
+    auto run = form == Format::kS24   ? panels_i8<Format::kS24, false>
+               : form == Format::kS14 ? panels_i8<Format::kS14, false>
+               : form == Format::kQ4  ? (w.mins ? panels_i8<Format::kQ4, true> : panels_i8<Format::kQ4, false>)
+                                      : (w.mins ? panels_i8<Format::kQ8, true> : panels_i8<Format::kQ8, false>);
+    run(call, stripes, count, rows);
+  });
+}
+
+void gather_row(const int8_t* codes, int n, uint8_t* gather) {
+  const __m128i half = _mm_set1_epi8(static_cast<char>(128));
+  const __m128i turn = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  for (int k = 0; k < n; k += 16, gather += 32) {
+    const __m128i x = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + k)), half);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(gather), x);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(gather + 16), _mm_shuffle_epi8(x, turn));
+  }
+}
+
+}  // namespace
+}  // namespace adtrie

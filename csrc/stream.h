@@ -1,0 +1,69 @@
+// The linear stream (docs/design/format.md) as kernels walk it: panels of one form at a time, and the plain
+// arithmetic of a survivor. In an anonymous namespace like all that instruction-set files include.
+#pragma once
+#include <initializer_list>
+
+#include "kernels.h"
+
+namespace adtrie {
+namespace {
+
+// One panel: its codes, its scales and minima, the first of its 16 columns of y.
+struct Stripe {
+  const uint8_t* codes;
+  const uint16_t* scales;
+  const uint16_t* mins;
+  int column;
+};
+
+constexpr int kWindow = 128;  // panels of a linear that are sorted by form at a time
+
+// Calls run(form, stripes, count) for the panels [begin, end) of a linear, those of one form together, so that
+// kernels can take several at once however the patterns are mixed.
+template <typename Run>
+inline void for_each_form(const Panels& w, int begin, int end, Run run) {
+  Stripe stripes[kWindow];
+  for (int first = begin; first < end; first += kWindow) {
+    const int last = first + kWindow < end ? first + kWindow : end;
+    for (Format form : {Format::kQ8, Format::kQ4, Format::kS24, Format::kS14}) {
+      int count = 0;
+      for (int p = first; p < last; ++p)
+        if (panel_format(w, p) == form) {
+          const int64_t at = scales_at(w, p);
+          stripes[count++] = {panel_data(w, p), w.scales + at, w.mins ? w.mins + at : nullptr, p * kPanel};
+        }
+      if (count > 0) run(form, stripes, count);
+    }
+  }
+}
+
+// Survivor `number` of a row of a sparse panel: its value (code - 8) and its position in its block of four.
+struct Survivor {
+  int value, position;
+};
+
+inline Survivor survivor(const uint8_t* panel, int lane, int number) {
+  const uint8_t* slot = panel + number / 16 * 192 + lane * 4 + number % 4;
+  const int step = number % 16 / 4, x = slot[step / 2 * 64], z = slot[128];
+  const int code = step == 1 ? z >> 4 : step == 3 ? z & 15 : x >> 4;
+  return {code - 8, x >> step % 2 * 2 & 3};
+}
+
+// Value (code - zero, or the code where there are minima) of any quantized panel at (lane, input).
+inline int value_at(const uint8_t* panel, Format form, int zero, int lane, int input) {
+  if (form == Format::kQ8) return panel[input / 4 * 64 + lane * 4 + input % 4] - zero;
+  if (form == Format::kQ4) {
+    const int byte = panel[input / 8 * 64 + lane * 4 + input % 4];
+    return (input % 8 < 4 ? byte & 15 : byte >> 4) - zero;
+  }
+  const int kept = form == Format::kS24 ? 2 : 1;
+  int value = 0;
+  for (int i = 0; i < kept; ++i) {
+    const Survivor found = survivor(panel, lane, input / 4 * kept + i);
+    if (found.position == input % 4) value = found.value;
+  }
+  return value;
+}
+
+}  // namespace
+}  // namespace adtrie
