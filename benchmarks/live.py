@@ -153,7 +153,7 @@ def lookup_times(trie: Trie, random: np.random.Generator) -> list[dict[str, Any]
 
 
 def serve(snapshot: Callable[[], Catalogue], seconds: float) -> tuple[list[float], list[float]]:
-    """Milliseconds of the trie's part of requests (ten steps, beam of 70), and of steps but the first."""
+    """Milliseconds of the trie part of requests, ten steps of a width-70 beam; of steps but the first."""
     whole: list[float] = []
     steps: list[float] = []
     end = time.perf_counter() + seconds

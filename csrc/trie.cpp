@@ -154,7 +154,6 @@ void append_side(const TrieChildren& side, const EntryBits& live, int64_t lo, in
 }  // namespace
 
 ChildList MergedChildren::children(const NodeList& nodes) const {
-  const int64_t* gaps_end = gaps + added.num_entries();
   const int64_t* at_end = added_at + added.num_entries();
   ChildList out, of_base, of_added;
   out.ptr.reserve(nodes.size + 1);
@@ -165,9 +164,12 @@ ChildList MergedChildren::children(const NodeList& nodes) const {
     const int64_t last = std::lower_bound(added_at + first, at_end, nodes.hi[i]) - added_at;
     append_side(base, base_live, nodes.lo[i] - first, nodes.hi[i] - last, depth, of_base);
     if (first < last) append_side(added, added_live, first, last, depth, of_added);
-    // Entries added outside the node stand before or after all of its base entries.
-    const auto position = [&](int64_t entry) {
-      return entry + (std::upper_bound(gaps + first, std::min(gaps + last, gaps_end), entry) - gaps);
+    // Children come in order, so the gaps before their first and last entries are counted on. Entries added
+    // outside the node stand before or after all of its base entries.
+    int64_t before_first = first, before_last = first;
+    const auto position = [&](int64_t entry, int64_t& before) {
+      while (before < last && gaps[before] <= entry) ++before;
+      return entry + before;
     };
     const size_t num_base = of_base.tokens.size(), num_added = first < last ? of_added.tokens.size() : 0;
     for (size_t b = 0, a = 0; b < num_base || a < num_added;) {
@@ -175,8 +177,8 @@ ChildList MergedChildren::children(const NodeList& nodes) const {
       const bool take_added = b == num_base || (a < num_added && of_added.tokens[a] <= of_base.tokens[b]);
       int64_t lo = INT64_MAX, hi = 0;
       if (take_base) {
-        lo = position(of_base.lo[b]);
-        hi = position(of_base.hi[b] - 1) + 1;
+        lo = position(of_base.lo[b], before_first);
+        hi = position(of_base.hi[b] - 1, before_last) + 1;
       }
       if (take_added) {
         lo = std::min(lo, added_at[of_added.lo[a]]);

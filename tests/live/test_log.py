@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from live_model import TOKENIZER, Content, held, rebuilt
 
+from adtrie.catalogue import Catalogue
 from adtrie.catalogue import snapshot as snapshot_file
 from adtrie.errors import AdtrieError, CatalogueError, FormatError, InputError
 from adtrie.live import LiveCatalogue
@@ -285,3 +286,35 @@ def test_opened_wrongly(folder: Path, tmp_path: Path) -> None:
     other.fingerprint = "other" * 10
     with pytest.raises(AdtrieError, match="built for tokenizer"):
         LiveCatalogue.open(folder, other)
+
+
+def test_synced_some_time_later(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = threading.Event()
+    with open_live(folder, sync=0.01) as live:
+        real = os.fsync
+
+        def fsync(handle: int) -> None:
+            real(handle)
+            synced.set()
+
+        monkeypatch.setattr("adtrie.live.log.os.fsync", fsync)
+        live.remove(["1"])
+        assert synced.wait(60)
+        synced.clear()
+        live.remove(["2"])
+        assert synced.wait(60)
+
+
+def test_a_version_is_saved_as_a_catalogue(folder: Path, tmp_path: Path) -> None:
+    with open_live(folder) as live:
+        live.add([{"text": "green", "id": "7", "bid": 2, "c": "y"}, {"text": "Red", "id": "8"}])
+        live.remove(["2"])
+        version = live.snapshot()
+        version.save(tmp_path / "saved.cat")
+    saved = Catalogue.open(tmp_path / "saved.cat")
+    found = {
+        saved.text(entry): [(r.id, r.bid, r.attributes) for r in saved.rows(entry)] for entry in range(2)
+    }
+    assert found == held(version) and len(saved) == 2
+    assert saved.bids().tolist() == [2.0, 2.0] and version.bids().tolist() == [2.0, 2.0, 2.0]
+    assert saved.select("c = y").entries.members().tolist() == [0]

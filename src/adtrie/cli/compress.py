@@ -25,7 +25,7 @@ NAME = "compress"
 EXAMPLE = (
     "Example: adtrie compress smollm2-135m small --adapter pricerunner --budget 3.6bpw --html small.html"
 )
-DEFAULT_PRESET, DEFAULT_TRIALS = "balanced", 8
+DEFAULT_PRESET = "balanced"
 
 
 @guarded
@@ -48,7 +48,9 @@ def command(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="safe, balanced (default), fast, max; int4, rtn-int4, gptq-int4, 2:4, 1:4, mix."),
+        typer.Option(
+            help="safe, balanced (default), fast, max, demo; int4, rtn-int4, gptq-int4, 2:4, 1:4, mix."
+        ),
     ] = None,
     budget: Annotated[
         str | None, typer.Option(help="Bits per weight of all matrices: 3.6bpw; or 60mb, or 2.5ms.")
@@ -73,10 +75,13 @@ def command(
     save_measurements: Annotated[
         Path | None, typer.Option(help="Write the measurements; they serve any budget in seconds.")
     ] = None,
-    tokens: Annotated[int, typer.Option(min=256, max=1 << 20, help="Calibration tokens.")] = 16_384,
+    tokens: Annotated[
+        int | None,
+        typer.Option(min=256, max=1 << 20, help="Calibration tokens; default: the preset's, mostly 16,384."),
+    ] = None,
     trials: Annotated[
         int, typer.Option(min=0, max=10_000, help="Trials to better the plan by its true divergence.")
-    ] = DEFAULT_TRIALS,
+    ] = 0,
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="No trial begins after so many minutes.")
     ] = None,
@@ -133,7 +138,7 @@ def chosen_settings(
     budget_mb: float | None,
     target_ms: float | None,
     overrides: list[str],
-    tokens: int,
+    tokens: int | None,
     trials: int,
 ) -> Settings:
     """The settings of the options; of several budgets none, of a preset and a budget the budget holds."""
@@ -154,7 +159,7 @@ def chosen_settings(
         budget=given[0] if given else base.budget,
         overrides=tuple(map(parse_override, overrides)),
         refine_trials=trials if (given or base.budget) else 0,
-        max_tokens=tokens,
+        max_tokens=base.max_tokens if tokens is None else tokens,
     )
 
 

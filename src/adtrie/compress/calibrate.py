@@ -95,16 +95,20 @@ class Calibration:
             self._backwards(index)
             step()
 
-    def linear(self, index: int, part: str) -> Sensitivity:
-        """That of linear `part` of block `index`."""
+    def block(self, index: int) -> dict[str, Sensitivity]:
+        """That of each linear of block `index`; linears with the same input share their curvature."""
         found = self._work.load(_statistics(index))
         if found is None:
-            raise FormatError(f"{self._work.path}: statistics of block {index} are damaged; run it again")
-        group = next(i for i, names in enumerate(SHARED_INPUTS) if part in names)
-        return Sensitivity(
-            Curvature(found[f"moments.{group}"].astype(np.float64)),
-            found[f"rows.{part}"].astype(np.float64) / 2,
-        )
+            raise FormatError(
+                f"{self._work.path}: statistics of block {index} are damaged; delete the folder"
+            )
+        sensitivities = {}
+        for group, names in enumerate(SHARED_INPUTS):
+            curvature = Curvature(found[f"moments.{group}"].astype(np.float64))
+            for name in names:
+                rows = found[f"rows.{name}"].astype(np.float64) / 2
+                sensitivities[name] = Sensitivity(curvature, rows)
+        return sensitivities
 
     def embedding(self) -> dict[str, Sensitivity]:
         """That of the embedding and the head, one entry where they are the same matrix."""

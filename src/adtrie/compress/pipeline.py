@@ -11,12 +11,16 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from threading import RLock
+from typing import TypeVar
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from adtrie import __version__
 from adtrie.compress.block import BLOCK_LINEARS, float_matrix
@@ -28,14 +32,18 @@ from adtrie.compress.refine import Refinement, Trial, Trials, propose
 from adtrie.compress.replaced_source import ReplacedSource
 from adtrie.compress.samples import Sample, fingerprint, make_batches
 from adtrie.compress.settings import Settings
+from adtrie.compress.sparsify import prune
 from adtrie.compress.ways import PanelMs, measure_linear, solve_linear
 from adtrie.compress.work_folder import WorkFolder
 from adtrie.config import QuantizedMatrix
 from adtrie.engine.source import WeightSource
+from adtrie.engine.threads import default_threads
 from adtrie.errors import InputError
 from adtrie.format.codes import CompressedLinear, check_grid, check_pattern, num_panels
 from adtrie.models.packed import canonical_shapes
 
+A, B = TypeVar("A"), TypeVar("B")
+_OUTER = ("embed", "head")
 CURRENCY = "nats of divergence per answered token"
 Progress = Callable[[str, float], None]  # what is being done, share of all work that is done
 # Seconds of the parts for a model of 135M, for the progress only.
@@ -88,6 +96,7 @@ class Compression:
         if not texts.calibration:
             raise InputError("calibration: no text is left to calibrate on; give more or longer texts")
         self.source, self.texts, self.settings = source, texts, settings
+        self._lock, self._known = RLock(), ("", dict[str, Sensitivity]())
         self._shapes = canonical_shapes(source.spec)
         self._deadline = math.inf if deadline is None else deadline
         self._panel_ms = panel_ms or (lambda way, num_outputs, num_inputs: 0.0)
@@ -109,7 +118,7 @@ class Compression:
             piece = f"measured-{title}"
             found = self._work.load_bytes(piece)
             if found is None:
-                measured = [self._measure(name) for name in names]
+                measured = self._together(self._measure, names)
                 found = msgspec.json.encode(measured)
                 self._work.save_bytes(piece, found)
             linears += msgspec.json.decode(found, type=list[MeasuredLinear])
@@ -224,8 +233,8 @@ class Compression:
         self.calibrate()
         choices = {choice.name: choice for choice in plan.choices}
         for _, names in self._groups():
-            for name in names:
-                yield name, self.solved(choices[name])
+            solved = self._together(self.solved, [choices[name] for name in names])
+            yield from zip(names, solved, strict=True)
             self._steps.step("solving", _SOLVE)
 
     def solved(self, choice: Choice) -> CompressedLinear:
@@ -248,14 +257,27 @@ class Compression:
 
     def sensitivity(self, name: str) -> Sensitivity:
         """What an error in the linear `name` costs."""
-        if name in ("embed", "head"):
-            return self._calibration.embedding()[name]
-        _, index, part = name.split(".")
-        return self._calibration.linear(int(index), part)
+        group, part = ("embedding", name) if name in _OUTER else (name.split(".")[1], name.split(".")[2])
+        with self._lock:
+            # Linears are visited block by block: one block's statistics are worth keeping.
+            if self._known[0] != group:
+                outer = group == "embedding"
+                found = self._calibration.embedding() if outer else self._calibration.block(int(group))
+                self._known = group, found
+            return self._known[1][part]
 
     def replaced(self, plan: Plan) -> ReplacedSource:
         """The compressed model, in memory."""
         return ReplacedSource(self.source, dict(self.solve(plan)))
+
+    def pruned(self, kept: int) -> ReplacedSource:
+        """The model with `kept` of four weights of every linear of its blocks, not rounded; in memory."""
+        self.calibrate()
+        values: dict[str, NDArray[np.float32]] = {}
+        for name in (name for name in self.names() if name not in _OUTER):
+            weights = float_matrix(self.source, name)
+            values[name] = prune(weights, self.sensitivity(name).curvature, kept).values
+        return ReplacedSource(self.source, values)
 
     @cached_property
     def judge(self) -> Comparison:
@@ -270,6 +292,11 @@ class Compression:
     def finish(self) -> None:
         """Deletes the work folder."""
         self._work.remove()
+
+    def _together(self, work: Callable[[A], B], items: Sequence[A]) -> list[B]:
+        """`work` on each item in threads, one per core: NumPy computes outside the interpreter's lock."""
+        with ThreadPoolExecutor(default_threads()) as pool:
+            return list(pool.map(work, items))
 
     def _measure(self, name: str) -> MeasuredLinear:
         weights = float_matrix(self.source, name)

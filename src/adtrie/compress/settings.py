@@ -95,6 +95,14 @@ def _uniform(kept: int, group: int, method: Method = "polish") -> Settings:
 
 # Rows of the paper's table have an INT8 embedding, so that they differ in the blocks only.
 PRESETS: Mapping[str, Settings] = {
+    # Few ways and tokens and no polish: minutes instead of a quarter of an hour, for a first look.
+    "demo": Settings(
+        Budget("bpw", 4.0),
+        Allowed(bits=(4,), patterns=(4, 2), groups=(64,)),
+        Allowed(patterns=(4,), groups=(64,)),
+        method="gptq",
+        max_tokens=2_048,
+    ),
     "safe": Settings(Budget("bpw", 4.6), _DENSE),
     "balanced": Settings(Budget("bpw", 4.0), Allowed(patterns=(4, 2))),
     "fast": Settings(Budget("bpw", 3.6)),

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -34,12 +35,12 @@ class WorkFolder:
     """A folder of named pieces of the run `run`.
 
     A piece is listed only once it is whole; one whose bytes do not have the listed hash is forgotten, so an
-    interruption or a damaged disk costs that piece and never its correctness.
+    interruption or a damaged disk costs that piece and never its correctness. Threads may share one.
     """
 
     def __init__(self, path: Path, run: str, resume: bool) -> None:
         """Raises InputError for a folder of another run, or one of this run unless `resume`."""
-        self.path = path
+        self.path, self._lock = path, Lock()
         self._journal = _Journal(run, {})
         found = self._read_journal()
         if found is None:
@@ -73,8 +74,10 @@ class WorkFolder:
     def save_bytes(self, name: str, data: bytes) -> None:
         """Stores a finished piece. Raises AdtrieError when the disk refuses; earlier pieces stay."""
         self._write(name, data)
-        self._journal.pieces[name] = hashlib.sha256(data).hexdigest()
-        self._write(JOURNAL, msgspec.json.encode(self._journal))
+        digest = hashlib.sha256(data).hexdigest()
+        with self._lock:
+            self._journal.pieces[name] = digest
+            self._write(JOURNAL, msgspec.json.encode(self._journal))
 
     def load(self, name: str) -> dict[str, NDArray[Any]] | None:
         """The arrays of a piece, None where it is not finished or not whole."""
@@ -94,8 +97,9 @@ class WorkFolder:
 
     def forget(self, name: str) -> None:
         """Removes a piece."""
-        if self._journal.pieces.pop(name, None) is not None:
-            self._write(JOURNAL, msgspec.json.encode(self._journal))
+        with self._lock:
+            if self._journal.pieces.pop(name, None) is not None:
+                self._write(JOURNAL, msgspec.json.encode(self._journal))
         (self.path / name).unlink(missing_ok=True)
 
     def remove(self) -> None:

@@ -79,7 +79,7 @@ class LiveCatalogue:
 
         tokenizer: the model or tokenizer it was built for; only `add` needs it. write=False: for reading
         beside a writer, see `refresh`. sync: "always" before a change is acknowledged, "never", or seconds
-        that may pass in between. Above `compact_above` added rows the catalogue is compacted on the side.
+        after which at the latest. Above `compact_above` added rows the catalogue is compacted on the side.
         Raises CatalogueError when another process writes, FormatError for damaged files.
         """
         folder, sync = Path(path), check_sync(sync)

@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import struct
-import time
+import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -139,7 +139,7 @@ class LogWriter:
 
     def __init__(self, path: Path, end: int, sync: Sync) -> None:
         self.path, self.policy, self._end = path, check_sync(sync), end
-        self._synced_at = time.monotonic()
+        self._later: threading.Timer | None = None
         try:
             self._file = open(path, "r+b", buffering=0)  # noqa: SIM115 - closed by close()
             self._file.truncate(end)
@@ -161,7 +161,8 @@ class LogWriter:
             while written < len(data):
                 written += self._file.write(data[written:]) or 0
         except OSError as error:
-            self._file.truncate(self._end)
+            with contextlib.suppress(OSError):  # what stays is no whole record, and written over
+                self._file.truncate(self._end)
             raise CatalogueError(
                 f"{self.path}: cannot write: {error.strerror}; nothing was changed, check free space"
             ) from None
@@ -169,10 +170,11 @@ class LogWriter:
 
     def sync(self, force: bool = False) -> None:
         """What was appended survives a loss of power, as the policy wants it. Raises CatalogueError."""
-        due = self.policy == "always" or force
-        if not due and isinstance(self.policy, float):
-            due = time.monotonic() - self._synced_at >= self.policy
-        if not due:
+        if not force and self.policy != "always":
+            if isinstance(self.policy, float) and self._later is None:
+                self._later = threading.Timer(self.policy, self._sync_later)
+                self._later.daemon = True
+                self._later.start()
             return
         try:
             os.fsync(self._file.fileno())
@@ -180,10 +182,18 @@ class LogWriter:
             raise CatalogueError(
                 f"{self.path}: cannot sync: {error.strerror}; the last changes may not survive, open it again"
             ) from None
-        self._synced_at = time.monotonic()
+
+    def _sync_later(self) -> None:
+        self._later = None  # first: what is appended from here on has a timer of its own
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # closed meanwhile; a disk that fails shows at the next
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Syncs and closes the file."""
+        if self._later is not None:
+            self._later.cancel()
         try:
             self.sync(force=True)
         finally:

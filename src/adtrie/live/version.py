@@ -91,6 +91,9 @@ class Version(Catalogue):
     The text of an entry is that of its base while a row of the base is present, else its first present row's.
     """
 
+    trie: Trie
+    _everything: LiveSelection
+
     def __init__(self, state: State, before: Version | None = None) -> None:
         """`before`: a version whose trie and selection are taken over if the same rows are live."""
         base = state.base
