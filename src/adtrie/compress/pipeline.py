@@ -42,7 +42,8 @@ from adtrie.errors import InputError
 from adtrie.format.codes import CompressedLinear, check_grid, check_pattern, num_panels
 from adtrie.models.packed import canonical_shapes
 
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 _OUTER = ("embed", "head")
 CURRENCY = "nats of divergence per answered token"
 Progress = Callable[[str, float], None]  # what is being done, share of all work that is done
