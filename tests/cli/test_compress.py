@@ -105,7 +105,7 @@ def test_people_get_text_and_overrides_hold(
         (("--budget", "0.1bpw"), 1, "below the smallest possible"),
         (("--budget", "5bpw", "--budget-mb", "3"), 2, "give one of"),
         (("--target-ms", "1"), 1, "measured time"),
-        (("--preset", "tiny"), 1, "choose one of safe"),
+        (("--preset", "tiny"), 1, "choose one of demo, safe"),
         (("--set", "down"), 1, "LINEARS=OPTIONS"),
         (("--set", "layers.7.*=int8"), 1, "no linear of that name"),
         (("--task", "nothing"), 1, "unknown"),
