@@ -160,6 +160,58 @@ void check_children(const Transformer& model, size_t num_rows, Array<int64_t, 1>
   }
 }
 
+size_t padded_outputs(const Panels& w) { return static_cast<size_t>(w.num_panels) * kPanel; }
+
+template <typename F>
+std::vector<double> seconds_of_each(int repeats, F run) {
+  check(repeats > 0 && repeats <= 1 << 20, "repeats must be from 1 to 2^20");
+  std::vector<double> seconds;
+  for (int i = 0; i < repeats; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    run();
+    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return seconds;
+}
+
+// out[T, padded N] = W x, `repeats` times; seconds of each.
+std::vector<double> multiply_float(const Panels& w, Array<float, 2> x, const std::string& isa, int repeats,
+                                   std::vector<float>& out) {
+  const KernelTable& kernels = kernels_named(isa);
+  check(static_cast<int>(x.shape(1)) == w.num_inputs, "x: wrong width");
+  out.resize(x.shape(0) * padded_outputs(w));
+  return seconds_of_each(repeats, [&] {
+    (w.group == 0 ? kernels.gemm_f32 : kernels.gemm_q_f32)(w, 0, w.num_panels, x.data(), w.num_inputs,
+                                                           static_cast<int>(x.shape(0)), out.data(),
+                                                           padded_outputs(w), false);
+  });
+}
+
+struct Int8Arrays {
+  Array<int8_t, 2> codes;
+  Array<float, 2> scales;
+  Array<int32_t, 2> sums;
+};
+
+std::vector<double> multiply_int8(const Panels& w, const Int8Arrays& x, const std::string& isa, int repeats,
+                                  std::vector<float>& out) {
+  const KernelTable& kernels = kernels_named(isa);
+  const size_t blocks = w.num_inputs / kBlock, rows = x.codes.shape(0);
+  check(w.group > 0, "a float linear takes float activations");
+  check(w.group % kBlock == 0, "groups that are no multiple of 32 take float activations");
+  check(static_cast<int>(x.codes.shape(1)) == w.num_inputs && x.scales.shape(0) == rows &&
+            x.scales.shape(1) == blocks && x.sums.shape(0) == rows && x.sums.shape(1) == blocks,
+        "activations: wrong shape");
+  out.resize(rows * padded_outputs(w));
+  std::vector<uint8_t> gather(w.sparse ? rows * w.num_inputs * 2 : 0);
+  for (size_t r = 0; w.sparse && r < rows; ++r)
+    kernels.gather_row(x.codes.data() + r * w.num_inputs, w.num_inputs, gather.data() + r * w.num_inputs * 2);
+  const Int8Rows input = {x.codes.data(), x.scales.data(), x.sums.data(), w.num_inputs, gather.data()};
+  return seconds_of_each(repeats, [&] {
+    kernels.gemm_q_i8(w, 0, w.num_panels, input, static_cast<int>(rows), out.data(), padded_outputs(w), false);
+  });
+}
+
 struct Session {
   Transformer& model;
   Cache cache;
@@ -362,37 +414,33 @@ NB_MODULE(_core, m) {
            })
       .def("multiply",
            [](const Linear& self, Array<float, 2> x, const std::string& isa) {
-             const KernelTable& kernels = kernels_named(isa);
-             const Panels& w = self.panels;
-             check(static_cast<int>(x.shape(1)) == w.num_inputs, "x: wrong width");
-             const size_t stride = static_cast<size_t>(w.num_panels) * kPanel;
-             std::vector<float> out(x.shape(0) * stride);
-             (w.group == 0 ? kernels.gemm_f32 : kernels.gemm_q_f32)(
-                 w, 0, w.num_panels, x.data(), w.num_inputs, static_cast<int>(x.shape(0)), out.data(), stride, false);
-             return owned(std::move(out), {x.shape(0), stride});
+             std::vector<float> out;
+             multiply_float(self.panels, x, isa, 1, out);
+             return owned(std::move(out), {x.shape(0), padded_outputs(self.panels)});
            },
            "y float32[T, padded N] by float activations.")
       .def("multiply_int8",
            [](const Linear& self, Array<int8_t, 2> codes, Array<float, 2> scales, Array<int32_t, 2> sums,
               const std::string& isa) {
-             const KernelTable& kernels = kernels_named(isa);
-             const Panels& w = self.panels;
-             const size_t blocks = w.num_inputs / kBlock, rows = codes.shape(0);
-             check(w.group > 0, "a float linear takes float activations");
-             check(w.group % kBlock == 0, "groups that are no multiple of 32 take float activations");
-             check(static_cast<int>(codes.shape(1)) == w.num_inputs && scales.shape(0) == rows &&
-                       scales.shape(1) == blocks && sums.shape(0) == rows && sums.shape(1) == blocks,
-                   "activations: wrong shape");
-             const size_t stride = static_cast<size_t>(w.num_panels) * kPanel;
-             std::vector<float> out(rows * stride);
-             std::vector<uint8_t> gather(w.sparse ? rows * w.num_inputs * 2 : 0);
-             for (size_t r = 0; w.sparse && r < rows; ++r)
-               kernels.gather_row(codes.data() + r * w.num_inputs, w.num_inputs, gather.data() + r * w.num_inputs * 2);
-             const Int8Rows x = {codes.data(), scales.data(), sums.data(), w.num_inputs, gather.data()};
-             kernels.gemm_q_i8(w, 0, w.num_panels, x, static_cast<int>(rows), out.data(), stride, false);
-             return owned(std::move(out), {rows, stride});
+             std::vector<float> out;
+             multiply_int8(self.panels, {codes, scales, sums}, isa, 1, out);
+             return owned(std::move(out), {codes.shape(0), padded_outputs(self.panels)});
            },
-           "y float32[T, padded N] by 8-bit activations: codes[T, K], scales[T, K/32], sums[T, K/32].");
+           "y float32[T, padded N] by 8-bit activations: codes[T, K], scales[T, K/32], sums[T, K/32].")
+      .def("time_float",
+           [](const Linear& self, Array<float, 2> x, const std::string& isa, int repeats) {
+             std::vector<float> out;
+             return multiply_float(self.panels, x, isa, repeats, out);
+           },
+           nb::arg("x"), nb::arg("isa"), nb::arg("repeats"), "Seconds of each of so many multiplications in a row.")
+      .def("time_int8",
+           [](const Linear& self, Array<int8_t, 2> codes, Array<float, 2> scales, Array<int32_t, 2> sums,
+              const std::string& isa, int repeats) {
+             std::vector<float> out;
+             return multiply_int8(self.panels, {codes, scales, sums}, isa, repeats, out);
+           },
+           nb::arg("codes"), nb::arg("scales"), nb::arg("sums"), nb::arg("isa"), nb::arg("repeats"),
+           "Seconds of each of so many multiplications in a row.");
 
   m.def("quantize_rows",
         [](Array<float, 2> x, const std::string& isa) {

@@ -101,8 +101,9 @@ inline void sparse_block(const Call& c, const Unit& u, int row, int64_t tables, 
   }
 }
 
+// Meanwhile the panel `ahead` bytes further on is fetched, each half of this one fetching half of it.
 template <Format FORM, bool MINS, int R>
-void tile_i8(const Call& c, const Stripe& stripe, int half, int row) {
+void tile_i8(const Call& c, const Stripe& stripe, int half, int row, int64_t ahead) {
   constexpr bool kDense = FORM == Format::kQ4 || FORM == Format::kQ8;
   constexpr int kLines = FORM == Format::kQ8 ? 8 : kDense ? 4 : 3, kWide = FORM == Format::kS14 ? 2 : 1;
   const int blocks = c.w.num_inputs / kBlock, per_group = c.w.group / kBlock;
@@ -127,6 +128,8 @@ void tile_i8(const Call& c, const Stripe& stripe, int half, int row) {
     in_group = 0, ++group;
   };
   for (int b = 0; b < blocks; b += kWide, codes += kLines * 64) {
+    for (int i = half * 128; i < kLines * 64; i += 256)
+      _mm_prefetch(reinterpret_cast<const char*>(codes + ahead + i), _MM_HINT_T1);
     __m256i sums[R];
     if constexpr (kDense) {
       dense_block<FORM == Format::kQ4, MINS, R>(c, codes, row, b, sums);
@@ -151,12 +154,14 @@ void tile_i8(const Call& c, const Stripe& stripe, int half, int row) {
 
 template <Format FORM, bool MINS>
 void panels_i8(const Call& c, const Stripe* stripes, int count, int rows) {
-  for (int i = 0; i < count; ++i)
+  for (int i = 0; i < count; ++i) {
+    const int64_t ahead = i + 1 < count ? stripes[i + 1].codes - stripes[i].codes : 0;
     for (int half = 0; half < 2; ++half) {
       int r = 0;
-      for (; r + 4 <= rows; r += 4) tile_i8<FORM, MINS, 4>(c, stripes[i], half, r);
-      for (; r < rows; ++r) tile_i8<FORM, MINS, 1>(c, stripes[i], half, r);
+      for (; r + 4 <= rows; r += 4) tile_i8<FORM, MINS, 4>(c, stripes[i], half, r, ahead);
+      for (; r < rows; ++r) tile_i8<FORM, MINS, 1>(c, stripes[i], half, r, ahead);
     }
+  }
 }
 
 void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add) {
