@@ -176,7 +176,7 @@ inline float scaled_sum(TileRows x, int r, int begin, int end) {
   return sum;
 }
 
-// FETCH: panels further on, `ahead` bytes past those in use, are fetched meanwhile, by pairs of cache lines.
+// FETCH: panels further on, `ahead` bytes past those in use, are fetched meanwhile.
 template <Format FORM, bool MINS, bool FETCH, int R, int P>
 __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int row, int64_t ahead) {
   constexpr bool kDense = FORM == Format::kQ4 || FORM == Format::kQ8, kNibbles = FORM != Format::kQ8;
@@ -217,7 +217,7 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
   for (int b = 0; b < blocks; b += kWide) {
         ADTRIE_UNROLL
     for (int p = 0; FETCH && p < P; ++p)
-      for (int i = 0; i < kLines; i += 2)
+      for (int i = 0; i < kLines; ++i)
         _mm_prefetch(reinterpret_cast<const char*>(codes[p] + ahead + i * 64), _MM_HINT_T1);
     __m512i sums[R][P];
     if constexpr (kDense) {
@@ -251,33 +251,38 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
 // Rows and panels of a tile: as many as keep their sums in registers (dense), or share a decoded unit well.
 constexpr bool is_dense(Format form) { return form == Format::kQ4 || form == Format::kQ8; }
 constexpr int rows_of(Format form) { return is_dense(form) ? 4 : 8; }
-constexpr int panels_of(Format form) { return is_dense(form) ? 3 : 2; }
+constexpr int panels_of(Format form, int rows) { return is_dense(form) ? 3 : form == Format::kS14 && rows > 2 ? 1 : 2; }
 
-template <Format FORM, bool MINS, bool FETCH, int R>
-void dispatch_i8(const Call& c, const Stripe* stripes, int count, int row, int rows, int64_t ahead) {
-  constexpr int P = panels_of(FORM);
+// Which of the tiles of rows over one piece of the weights this is: they share fetching the next piece.
+struct Turn {
+  int index, count;
+  int64_t ahead;  // bytes from a panel to its successor in the next piece, 0 where there is none
+};
+
+template <Format FORM, bool MINS, int R>
+void dispatch_i8(const Call& c, const Stripe* stripes, int count, int row, int rows, Turn turn) {
   if constexpr (R > 0) {
-    if (rows != R) return dispatch_i8<FORM, MINS, FETCH, R - 1>(c, stripes, count, row, rows, ahead);
+    if (rows != R) return dispatch_i8<FORM, MINS, R - 1>(c, stripes, count, row, rows, turn);
+    constexpr int P = panels_of(FORM, R);
     int i = 0;
-    for (; i + P <= count; i += P) tile_i8<FORM, MINS, FETCH, R, P>(c, stripes + i, row, ahead);
-    for (; i < count; ++i) tile_i8<FORM, MINS, FETCH, R, 1>(c, stripes + i, row, ahead);
+    for (; i + P <= count; i += P) {
+      const bool fetch = turn.ahead != 0 && i / P % turn.count == turn.index;
+      (fetch ? tile_i8<FORM, MINS, true, R, P> : tile_i8<FORM, MINS, false, R, P>)(c, stripes + i, row, turn.ahead);
+    }
+    for (; i < count; ++i) tile_i8<FORM, MINS, false, R, 1>(c, stripes + i, row, 0);
   }
 }
 
-// A few panels at a time over all rows: later rows find the panels in a near cache, and the first rows fetch the
-// panels after them.
+// A few panels at a time over all rows: later rows find the panels in a near cache.
 template <Format FORM, bool MINS>
 void panels_i8(const Call& c, const Stripe* stripes, int count, int rows) {
   constexpr int kRows = rows_of(FORM);
   for (int i = 0; i < count; i += kStep) {
-    const int some = i + kStep < count ? kStep : count - i;
+    const int some = i + kStep < count ? kStep : count - i, tiles = (rows + kRows - 1) / kRows;
     const int64_t ahead = i + kStep < count ? stripes[i + kStep].codes - stripes[i].codes : 0;
-    for (int row = 0; row < rows; row += kRows) {
-      const int left = rows - row < kRows ? rows - row : kRows;
-      if (row == 0 && ahead != 0)
-        dispatch_i8<FORM, MINS, true, kRows>(c, stripes + i, some, row, left, ahead);
-      else
-        dispatch_i8<FORM, MINS, false, kRows>(c, stripes + i, some, row, left, ahead);
+    for (int t = 0; t < tiles; ++t) {
+      const int row = t * kRows, left = rows - row < kRows ? rows - row : kRows;
+      dispatch_i8<FORM, MINS, kRows>(c, stripes + i, some, row, left, {t, tiles, ahead});
     }
   }
 }
