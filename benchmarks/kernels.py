@@ -8,6 +8,7 @@ measures all patterns in turn, figures are medians over rounds. The answer is ch
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +30,7 @@ NUM_INPUTS, GROUP = 1536, 64
 LEVELS = {"L2": 0.5, "L3": 8.0, "DRAM": 192.0}  # MiB of the dense INT4 stream
 PATTERNS = {"dense": (4,), "2:4": (2,), "1:4": (1,), "2:4 and 1:4 in turn": (2, 1)}
 ROWS = (1, 8)
-MIN_SAMPLE_S = 0.004  # of one pattern in one round
+MIN_SAMPLE_S = 0.001  # of one pattern in one round: short, so that what a round compares is close in time
 # (instruction set, rows, pattern) -> least speed-up over dense INT4 of the same instruction set and rows
 BARS = {
     ("avx512", 1, "2:4"): 1.25,
@@ -96,17 +97,15 @@ def measure_level(name: str, dense_mib: float, isas: list[str], rounds: int) -> 
     inputs = np.random.default_rng(1).normal(size=(max(ROWS), NUM_INPUTS)).astype(np.float32)
     x = _core.quantize_rows(inputs, "scalar")
     jobs: dict[tuple[str, str, int], Callable[[int], list[float]]] = {}
-    sizes, weights = {}, base * times * 16 * NUM_INPUTS
+    sizes, cores, weights = {}, {}, base * times * 16 * NUM_INPUTS
     for pattern, kept in PATTERNS.items():
         linear = random_linear(kept, base)
         check(linear, x, isas)
         packed = repeated(pack(linear), times)
-        sizes[pattern] = packed.num_bytes
-        core = native(packed)
-        for isa in isas:
-            for rows in ROWS:
-                few = tuple(np.ascontiguousarray(part[:rows]) for part in x)
-                jobs[pattern, isa, rows] = lambda n, c=core, f=few, i=isa: c.time_int8(*f, i, n)
+        sizes[pattern], cores[pattern] = packed.num_bytes, native(packed)
+    for isa, rows, pattern in itertools.product(isas, ROWS, PATTERNS):
+        few = tuple(np.ascontiguousarray(part[:rows]) for part in x)
+        jobs[pattern, isa, rows] = lambda n, c=cores[pattern], f=few, i=isa: c.time_int8(*f, i, n)
     jobs |= _bfloat16_jobs(base * times * 4, isas[0], sizes)  # a quarter of the outputs: the bytes of dense
     seconds, rates = _rounds(jobs, sizes, rounds)
     rows_out = []
@@ -216,7 +215,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--levels", nargs="+", choices=list(LEVELS), default=list(LEVELS))
     options = parser.parse_args()
     isas, load, started = (

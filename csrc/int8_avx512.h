@@ -132,20 +132,21 @@ constexpr int table_of(int step) {
 // Integer sums of the block made by steps [FIRST, FIRST + COUNT) of a unit, 16-fold.
 template <int KEPT, int FIRST, int COUNT, int R, int P>
 ADTRIE_INLINE inline void sparse_block(TileRows x, const Unit* units, int64_t tables, __m512i sums[R][P]) {
-  const __m512i half = _mm512_set1_epi8(static_cast<char>(128));
-  __m512i start[P];
+  constexpr bool kStart = R > 2;  // many rows: the offset is their start; few: a chain of its own, taken off last
+  const __m512i half = _mm512_set1_epi8(static_cast<char>(128)), zero = _mm512_setzero_si512();
+  __m512i offset[P];
   ADTRIE_UNROLL
   for (int p = 0; p < P; ++p) {
-    __m512i offset = _mm512_setzero_si512();
+    offset[p] = zero;
     ADTRIE_UNROLL
-    for (int s = FIRST; s < FIRST + COUNT; ++s) offset = _mm512_dpbusd_epi32(offset, half, units[p].weight[s]);
-    start[p] = _mm512_sub_epi32(_mm512_setzero_si512(), offset);
+    for (int s = FIRST; s < FIRST + COUNT; ++s) offset[p] = _mm512_dpbusd_epi32(offset[p], half, units[p].weight[s]);
+    if (kStart) offset[p] = _mm512_sub_epi32(zero, offset[p]);
   }
   ADTRIE_UNROLL
   for (int r = 0; r < R; ++r) {
     const uint8_t* gather = x.gather + 2 * r * x.stride + tables;
     ADTRIE_UNROLL
-    for (int p = 0; p < P; ++p) sums[r][p] = start[p];
+    for (int p = 0; p < P; ++p) sums[r][p] = kStart ? offset[p] : zero;
     ADTRIE_UNROLL
     for (int s = FIRST; s < FIRST + COUNT; ++s) {
       const __m512i table = broadcast16(gather + table_of<KEPT>(s));
@@ -153,6 +154,8 @@ ADTRIE_INLINE inline void sparse_block(TileRows x, const Unit* units, int64_t ta
       for (int p = 0; p < P; ++p)
         sums[r][p] = _mm512_dpbusd_epi32(sums[r][p], _mm512_shuffle_epi8(table, units[p].index[s]), units[p].weight[s]);
     }
+    ADTRIE_UNROLL
+    for (int p = 0; !kStart && p < P; ++p) sums[r][p] = _mm512_sub_epi32(sums[r][p], offset[p]);
   }
 }
 
