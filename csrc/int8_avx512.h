@@ -279,12 +279,13 @@ void dispatch_i8(const Call& c, const Stripe* stripes, int count, int row, int r
 template <Format FORM, bool MINS>
 void panels_i8(const Call& c, const Stripe* stripes, int count, int rows) {
   constexpr int kRows = rows_of(FORM);
+  const int tiles = (rows + kRows - 1) / kRows;
   for (int i = 0; i < count; i += kStep) {
-    const int some = i + kStep < count ? kStep : count - i, tiles = (rows + kRows - 1) / kRows;
+    const int some = i + kStep < count ? kStep : count - i;
     const int64_t ahead = i + kStep < count ? stripes[i + kStep].codes - stripes[i].codes : 0;
     for (int t = 0; t < tiles; ++t) {
-      const int row = t * kRows, left = rows - row < kRows ? rows - row : kRows;
-      dispatch_i8<FORM, MINS, kRows>(c, stripes + i, some, row, left, {t, tiles, ahead});
+      const int row = rows * t / tiles, next = rows * (t + 1) / tiles;
+      dispatch_i8<FORM, MINS, kRows>(c, stripes + i, some, row, next - row, {t, tiles, ahead});
     }
   }
 }

@@ -27,7 +27,8 @@ def block_dots(matrix: QuantizedMatrix, codes: NDArray[np.int8]) -> NDArray[np.i
     """
     zero = 0 if matrix.mins is not None else 1 << (matrix.bits - 1)
     weights = (matrix.codes.astype(np.int64) - zero).reshape(matrix.shape[0], -1, _BLOCK)
-    return np.einsum("nbk,tbk->tnb", weights, codes.astype(np.int64).reshape(len(codes), -1, _BLOCK))
+    inputs = codes.astype(np.int64).reshape(len(codes), -1, _BLOCK)
+    return np.asarray(np.einsum("nbk,tbk->tnb", weights, inputs))
 
 
 def multiply_int8(
