@@ -10,9 +10,11 @@
 namespace adtrie {
 namespace {
 
+// Tiles live in registers only if their loops are unrolled whole.
+#define ADTRIE_UNROLL _Pragma("GCC unroll 8")
 #define ADTRIE_INLINE __attribute__((always_inline))
 
-constexpr int kStep = 6, kRows = 8;  // panels and rows of one pass over a piece of the weights
+constexpr int kStep = 6;  // panels that all rows pass over before the next ones
 
 struct Call {
   const Panels& w;
@@ -22,11 +24,13 @@ struct Call {
   bool add;
 };
 
-// Memory to fetch while a tile computes: `lines` cache lines of each of its panels' successors, spread over blocks.
-struct Ahead {
-  const Stripe* next;
-  int64_t skip;
-  int lines;
+// The activations of a tile, from its first row on. By value, so that stores need not reload it.
+struct TileRows {
+  const int8_t* codes;
+  const uint8_t* gather;
+  const float* scales;
+  const int32_t* sums;
+  int64_t stride, blocks;
 };
 
 inline __m512i broadcast4(const int8_t* p) {
@@ -34,37 +38,49 @@ inline __m512i broadcast4(const int8_t* p) {
   std::memcpy(&four, p, 4);
   return _mm512_set1_epi32(four);
 }
+// In a register even if used twice: a second read of the cache costs more than it saves.
+inline __m512i load64(const uint8_t* p) {
+  __m512i v = _mm512_loadu_si512(p);
+  asm("" : "+v"(v));
+  return v;
+}
 inline __m512i broadcast16(const uint8_t* p) {
   return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
 // Integer sums of one block, dense: sums[r][p], 16-fold where the codes are nibbles.
 template <bool NIBBLES, bool MINS, int R, int P>
-ADTRIE_INLINE inline void dense_block(const Call& c, const uint8_t* const* codes, int row, int block, __m512i sums[R][P]) {
+ADTRIE_INLINE inline void dense_block(TileRows x, int zero, const uint8_t* const* codes, int block, __m512i sums[R][P]) {
   constexpr bool kSplit = NIBBLES && R <= 2;  // few rows: low nibbles unshifted in sums of their own
   constexpr int kChunks = NIBBLES ? 4 : 8;
   const __m512i low_mask = _mm512_set1_epi8(15), high_mask = _mm512_set1_epi8(static_cast<char>(0xf0));
-  const int blocks = c.w.num_inputs / kBlock;
   __m512i split[R][P];
+  ADTRIE_UNROLL
   for (int r = 0; r < R; ++r) {
-    const int start = -c.w.zero * c.x.sums[static_cast<int64_t>(row + r) * blocks + block];
+    const int start = -zero * x.sums[r * x.blocks + block];
     const __m512i first = MINS ? _mm512_setzero_si512() : _mm512_set1_epi32(NIBBLES && !kSplit ? 16 * start : start);
+    ADTRIE_UNROLL
     for (int p = 0; p < P; ++p) sums[r][p] = first, split[r][p] = _mm512_setzero_si512();
   }
+  ADTRIE_UNROLL
   for (int k = 0; k < kChunks; ++k) {
     __m512i low[P], high[P];
+    ADTRIE_UNROLL
     for (int p = 0; p < P; ++p) {
-      low[p] = _mm512_loadu_si512(codes[p] + k * 64);
+      low[p] = load64(codes[p] + k * 64);
       if (!NIBBLES) continue;
       high[p] = _mm512_and_si512(low[p], high_mask);
       low[p] = kSplit ? _mm512_and_si512(low[p], low_mask) : _mm512_and_si512(_mm512_slli_epi32(low[p], 4), high_mask);
     }
+    ADTRIE_UNROLL
     for (int r = 0; r < R; ++r) {
-      const int8_t* x = c.x.codes + (row + r) * c.x.stride + block * kBlock + k * (NIBBLES ? 8 : 4);
-      const __m512i first = broadcast4(x);
+      const int8_t* four = x.codes + r * x.stride + block * kBlock + k * (NIBBLES ? 8 : 4);
+      const __m512i first = broadcast4(four);
+      ADTRIE_UNROLL
       for (int p = 0; p < P; ++p) sums[r][p] = _mm512_dpbusd_epi32(sums[r][p], low[p], first);
       if (!NIBBLES) continue;
-      const __m512i second = broadcast4(x + 4);
+      const __m512i second = broadcast4(four + 4);
+      ADTRIE_UNROLL
       for (int p = 0; p < P; ++p) {
         __m512i& into = kSplit ? split[r][p] : sums[r][p];
         into = _mm512_dpbusd_epi32(into, high[p], second);
@@ -72,7 +88,9 @@ ADTRIE_INLINE inline void dense_block(const Call& c, const uint8_t* const* codes
     }
   }
   if (kSplit)
+    ADTRIE_UNROLL
     for (int r = 0; r < R; ++r)
+      ADTRIE_UNROLL
       for (int p = 0; p < P; ++p)
         sums[r][p] = _mm512_add_epi32(_mm512_slli_epi32(sums[r][p], 4), split[r][p]);
 }
@@ -90,7 +108,7 @@ ADTRIE_INLINE inline Unit decode_unit(const uint8_t* codes) {
   // the second step of a 2:4 table has the blocks 2 and 3.
   const __m512i base = _mm512_set1_epi32(KEPT == 2 ? 0x04040000 : 0x0c080400);
   const __m512i turned = _mm512_set1_epi32(KEPT == 2 ? 0x03030202 : 0x03020100);
-  const __m512i x = _mm512_loadu_si512(codes), y = _mm512_loadu_si512(codes + 64), z = _mm512_loadu_si512(codes + 128);
+  const __m512i x = load64(codes), y = load64(codes + 64), z = load64(codes + 128);
   constexpr int kAndOr = 0xea, kAndXor = 0x6a;
   Unit u;
   u.index[0] = _mm512_ternarylogic_epi32(x, first, base, kAndOr);
@@ -113,64 +131,82 @@ constexpr int table_of(int step) {
 
 // Integer sums of the block made by steps [FIRST, FIRST + COUNT) of a unit, 16-fold.
 template <int KEPT, int FIRST, int COUNT, int R, int P>
-ADTRIE_INLINE inline void sparse_block(const Call& c, const Unit* units, int row, int64_t tables, __m512i sums[R][P]) {
-  const __m512i half = _mm512_set1_epi8(static_cast<char>(128));
+ADTRIE_INLINE inline void sparse_block(TileRows x, const Unit* units, int64_t tables, __m512i sums[R][P]) {
+  constexpr bool kStart = R > 2;  // many rows: the offset is their start; few: a chain of its own, taken off last
+  const __m512i half = _mm512_set1_epi8(static_cast<char>(128)), zero = _mm512_setzero_si512();
   __m512i offset[P];
+  ADTRIE_UNROLL
   for (int p = 0; p < P; ++p) {
-    offset[p] = _mm512_setzero_si512();
+    offset[p] = zero;
+    ADTRIE_UNROLL
     for (int s = FIRST; s < FIRST + COUNT; ++s) offset[p] = _mm512_dpbusd_epi32(offset[p], half, units[p].weight[s]);
+    if (kStart) offset[p] = _mm512_sub_epi32(zero, offset[p]);
   }
+  ADTRIE_UNROLL
   for (int r = 0; r < R; ++r) {
-    const uint8_t* gather = c.x.gather + 2 * (row + r) * c.x.stride + tables;
-    for (int p = 0; p < P; ++p) sums[r][p] = _mm512_setzero_si512();
+    const uint8_t* gather = x.gather + 2 * r * x.stride + tables;
+    ADTRIE_UNROLL
+    for (int p = 0; p < P; ++p) sums[r][p] = kStart ? offset[p] : zero;
+    ADTRIE_UNROLL
     for (int s = FIRST; s < FIRST + COUNT; ++s) {
       const __m512i table = broadcast16(gather + table_of<KEPT>(s));
+      ADTRIE_UNROLL
       for (int p = 0; p < P; ++p)
         sums[r][p] = _mm512_dpbusd_epi32(sums[r][p], _mm512_shuffle_epi8(table, units[p].index[s]), units[p].weight[s]);
     }
-    for (int p = 0; p < P; ++p) sums[r][p] = _mm512_sub_epi32(sums[r][p], offset[p]);
+    ADTRIE_UNROLL
+    for (int p = 0; !kStart && p < P; ++p) sums[r][p] = _mm512_sub_epi32(sums[r][p], offset[p]);
   }
 }
 
 // part[r][p] += step of the row's activation block times the block's integers.
 template <int R, int P>
-ADTRIE_INLINE inline void add_block(const Call& c, int row, int block, const __m512i sums[R][P], vf part[R][P]) {
-  const float* steps = c.x.scales + static_cast<int64_t>(row) * (c.w.num_inputs / kBlock) + block;
-  for (int r = 0; r < R; ++r, steps += c.w.num_inputs / kBlock) {
-    const vf step = vset(*steps);
+ADTRIE_INLINE inline void add_block(TileRows x, int block, const __m512i sums[R][P], vf part[R][P]) {
+  ADTRIE_UNROLL
+  for (int r = 0; r < R; ++r) {
+    const vf step = vset(x.scales[r * x.blocks + block]);
+    ADTRIE_UNROLL
     for (int p = 0; p < P; ++p) part[r][p] = vfma(_mm512_cvtepi32_ps(sums[r][p]), step, part[r][p]);
   }
 }
 
 // Sum over blocks [begin, end) of step * sum of codes, what a minimum is multiplied with.
-inline float scaled_sum(const Call& c, int row, int begin, int end) {
-  const int64_t first = static_cast<int64_t>(row) * (c.w.num_inputs / kBlock);
+inline float scaled_sum(TileRows x, int r, int begin, int end) {
   float sum = 0.0f;
   for (int b = begin; b < end; ++b)
-    sum = std::fma(static_cast<float>(c.x.sums[first + b]), c.x.scales[first + b], sum);
+    sum = std::fma(static_cast<float>(x.sums[r * x.blocks + b]), x.scales[r * x.blocks + b], sum);
   return sum;
 }
 
-template <Format FORM, bool MINS, int R, int P>
-inline void tile_i8(const Call& c, const Stripe* stripes, int row, Ahead ahead) {
+// FETCH: panels further on, `ahead` bytes past those in use, are fetched meanwhile.
+template <Format FORM, bool MINS, bool FETCH, int R, int P>
+__attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int row, int64_t ahead) {
   constexpr bool kDense = FORM == Format::kQ4 || FORM == Format::kQ8, kNibbles = FORM != Format::kQ8;
   constexpr int kLines = FORM == Format::kQ8 ? 8 : kDense ? 4 : 3, kWide = FORM == Format::kS14 ? 2 : 1;
-  const int blocks = c.w.num_inputs / kBlock, per_group = c.w.group / kBlock;
+  const int blocks = c.w.num_inputs / kBlock, per_group = c.w.group / kBlock, zero = c.w.zero;
+  const int64_t first = static_cast<int64_t>(row) * blocks;
+  const TileRows x = {c.x.codes + row * c.x.stride, c.x.gather ? c.x.gather + 2 * row * c.x.stride : nullptr, c.x.scales + first,
+                      c.x.sums + first, c.x.stride, blocks};
   const uint8_t* codes[P];
+  ADTRIE_UNROLL
   for (int p = 0; p < P; ++p) codes[p] = stripes[p].codes;
   alignas(64) float total[R][P][kPanel];
   vf part[R][P];
+  ADTRIE_UNROLL
   for (int r = 0; r < R; ++r)
+    ADTRIE_UNROLL
     for (int p = 0; p < P; ++p) part[r][p] = vset(0.0f), vstore(total[r][p], vset(0.0f));
-  const int fetch = (ahead.lines * kWide + blocks - 1) / blocks;
   int in_group = 0, group = 0;
   const auto close_block = [&](int block, const __m512i sums[R][P]) ADTRIE_INLINE {
-    add_block<R, P>(c, row, block, sums, part);
+    add_block<R, P>(x, block, sums, part);
     if (++in_group < per_group) return;
     float weight[R];  // of the minima
-    for (int r = 0; MINS && r < R; ++r) weight[r] = scaled_sum(c, row + r, block + 1 - per_group, block + 1);
+    ADTRIE_UNROLL
+    for (int r = 0; MINS && r < R; ++r) weight[r] = scaled_sum(x, r, block + 1 - per_group, block + 1);
+    ADTRIE_UNROLL
     for (int p = 0; p < P; ++p) {
       const vf scale = vmul(vhalf(stripes[p].scales + group * kPanel), vset(kNibbles ? 0.0625f : 1.0f));
+      ADTRIE_UNROLL
       for (int r = 0; r < R; ++r) {
         vf sum = vfma(part[r][p], scale, vload(total[r][p]));
         if (MINS) sum = vfma(vhalf(stripes[p].mins + group * kPanel), vset(weight[r]), sum);
@@ -181,67 +217,75 @@ inline void tile_i8(const Call& c, const Stripe* stripes, int row, Ahead ahead) 
     in_group = 0, ++group;
   };
   for (int b = 0; b < blocks; b += kWide) {
-    for (int p = 0; p < P; ++p)
-      for (int i = 0; i < fetch; ++i)
-        _mm_prefetch(reinterpret_cast<const char*>(ahead.next[p].codes) + ahead.skip + i * 64, _MM_HINT_T1);
-    ahead.skip += fetch * 64;
+        ADTRIE_UNROLL
+    for (int p = 0; FETCH && p < P; ++p)
+      for (int i = 0; i < kLines; i += kDense ? 1 : 2)  // of three, the hardware fetches one beside another
+        _mm_prefetch(reinterpret_cast<const char*>(codes[p] + ahead + i * 64), _MM_HINT_T1);
     __m512i sums[R][P];
     if constexpr (kDense) {
-      dense_block<kNibbles, MINS, R, P>(c, codes, row, b, sums);
+      dense_block<kNibbles, MINS, R, P>(x, zero, codes, b, sums);
       close_block(b, sums);
     } else {
       constexpr int kKept = FORM == Format::kS24 ? 2 : 1;
       Unit units[P];
+      ADTRIE_UNROLL
       for (int p = 0; p < P; ++p) units[p] = decode_unit<kKept>(codes[p]);
-      sparse_block<kKept, 0, 4 / kWide, R, P>(c, units, row, b * 64, sums);
+      sparse_block<kKept, 0, 4 / kWide, R, P>(x, units, b * 64, sums);
       close_block(b, sums);
       if constexpr (kWide == 2)
         if (b + 1 < blocks) {
-          sparse_block<kKept, 2, 2, R, P>(c, units, row, b * 64, sums);
+          sparse_block<kKept, 2, 2, R, P>(x, units, b * 64, sums);
           close_block(b + 1, sums);
         }
     }
+    ADTRIE_UNROLL
     for (int p = 0; p < P; ++p) codes[p] += kLines * 64;
   }
+  ADTRIE_UNROLL
   for (int r = 0; r < R; ++r)
+    ADTRIE_UNROLL
     for (int p = 0; p < P; ++p) {
       float* out = c.y + (row + r) * c.ys + stripes[p].column;
       vstore(out, c.add ? vadd(vload(out), vload(total[r][p])) : vload(total[r][p]));
     }
 }
 
-template <Format FORM, bool MINS, int R>
-void rows_i8(const Call& c, const Stripe* stripes, int count, int row, Ahead ahead) {
-  constexpr int P = (FORM == Format::kQ4 || FORM == Format::kQ8) && R <= 4 ? 3 : 2;
-  int i = 0;
-  for (; i + P <= count; i += P, ahead.next += P) tile_i8<FORM, MINS, R, P>(c, stripes + i, row, ahead);
-  for (; i < count; ++i, ++ahead.next) tile_i8<FORM, MINS, R, 1>(c, stripes + i, row, ahead);
-}
+// Rows and panels of a tile: as many as keep their sums in registers (dense), or share a decoded unit well.
+constexpr bool is_dense(Format form) { return form == Format::kQ4 || form == Format::kQ8; }
+constexpr int rows_of(Format form) { return is_dense(form) ? 4 : 8; }
+constexpr int panels_of(Format form, int rows) { return is_dense(form) ? 3 : form == Format::kS14 && rows > 2 ? 1 : 2; }
+
+// Which of the tiles of rows over one piece of the weights this is: they share fetching the next piece.
+struct Turn {
+  int index, count;
+  int64_t ahead;  // bytes from a panel to its successor in the next piece, 0 where there is none
+};
 
 template <Format FORM, bool MINS, int R>
-void dispatch_i8(const Call& c, const Stripe* stripes, int count, int row, int rows, Ahead ahead) {
+void dispatch_i8(const Call& c, const Stripe* stripes, int count, int row, int rows, Turn turn) {
   if constexpr (R > 0) {
-    if (rows == R)
-      rows_i8<FORM, MINS, R>(c, stripes, count, row, ahead);
-    else
-      dispatch_i8<FORM, MINS, R - 1>(c, stripes, count, row, rows, ahead);
+    if (rows != R) return dispatch_i8<FORM, MINS, R - 1>(c, stripes, count, row, rows, turn);
+    constexpr int P = panels_of(FORM, R);
+    int i = 0;
+    for (; i + P <= count; i += P) {
+      const bool fetch = turn.ahead != 0 && i / P % turn.count == turn.index;
+      (fetch ? tile_i8<FORM, MINS, true, R, P> : tile_i8<FORM, MINS, false, R, P>)(c, stripes + i, row, turn.ahead);
+    }
+    for (; i < count; ++i) tile_i8<FORM, MINS, false, R, 1>(c, stripes + i, row, 0);
   }
 }
 
-// A few panels at a time over all rows: the panels are decoded from the nearest cache for every tile of rows,
-// which meanwhile fetches its share of the next panels. With one tile the hardware's prefetcher does as well.
+// A few panels at a time over all rows: later rows find the panels in a near cache.
 template <Format FORM, bool MINS>
 void panels_i8(const Call& c, const Stripe* stripes, int count, int rows) {
-  const int64_t bytes = panel_bytes(FORM, c.w.num_inputs);
+  constexpr int kRows = rows_of(FORM);
   const int tiles = (rows + kRows - 1) / kRows;
   for (int i = 0; i < count; i += kStep) {
     const int some = i + kStep < count ? kStep : count - i;
-    const bool more = tiles > 1 && i + kStep + some <= count;
-    const int lines = more ? static_cast<int>(bytes / 64 / tiles) : 0;
+    const int64_t ahead = i + kStep < count ? stripes[i + kStep].codes - stripes[i].codes : 0;
     for (int t = 0; t < tiles; ++t) {
-      const int first = t * kRows, left = rows - first < kRows ? rows - first : kRows;
-      const Ahead ahead = {more ? stripes + i + kStep : stripes + i, static_cast<int64_t>(t) * lines * 64, lines};
-      dispatch_i8<FORM, MINS, kRows>(c, stripes + i, some, first, left, ahead);
+      const int row = rows * t / tiles, next = rows * (t + 1) / tiles;
+      dispatch_i8<FORM, MINS, kRows>(c, stripes + i, some, row, next - row, {t, tiles, ahead});
     }
   }
 }

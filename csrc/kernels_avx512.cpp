@@ -38,6 +38,7 @@ inline vf vbf16(const uint8_t* p, int odd) {
 }  // namespace adtrie
 
 #include "kernels_float.h"
+#include "attention.h"
 #include "int8_avx512.h"
 
 namespace adtrie {

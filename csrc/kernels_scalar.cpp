@@ -54,6 +54,7 @@ inline vf vbf16(const uint8_t* p, int odd) {
 }  // namespace adtrie
 
 #include "kernels_float.h"
+#include "attention.h"
 
 namespace adtrie {
 namespace {

@@ -32,7 +32,8 @@ struct Int8Buffer {
   Int8Rows from(int first, int width) const {
     const int64_t blocks = width / kBlock;
     return {codes.data() + static_cast<int64_t>(first) * width, scales.data() + first * blocks,
-            sums.data() + first * blocks, width, gather.data() + 2 * static_cast<int64_t>(first) * width};
+            sums.data() + first * blocks, width,
+            gather.empty() ? nullptr : gather.data() + 2 * static_cast<int64_t>(first) * width};
   }
 };
 

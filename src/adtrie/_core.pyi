@@ -92,6 +92,12 @@ class Linear:
         y float32[T, padded N] by 8-bit activations: codes[T, K], scales[T, K/32], sums[T, K/32].
         """
 
+    def time_float(self, x: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], isa: str, repeats: int) -> list[float]:
+        """Seconds of each of so many multiplications in a row."""
+
+    def time_int8(self, codes: Annotated[NDArray[numpy.int8], dict(shape=(None, None), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], sums: Annotated[NDArray[numpy.int32], dict(shape=(None, None), order='C', device='cpu', writable=False)], isa: str, repeats: int) -> list[float]:
+        """Seconds of each of so many multiplications in a row."""
+
 def quantize_rows(arg0: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], arg1: str, /) -> tuple:
     """8-bit codes[T, K], scales[T, K/32] and code sums[T, K/32] of rows."""
 
