@@ -127,10 +127,7 @@ NB_MODULE(_trie, m) {
         [](nb::ndarray<uint64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> words, Column<uint32_t> entries,
            int64_t size) {
           check(size >= 0 && words.size() == static_cast<size_t>((size + 63) / 64), "words do not fit the size");
-          uint64_t* to = words.data();
-          const uint32_t* from = entries.data();
-          for (size_t i = 0; i < entries.size(); ++i)
-            if (from[i] < size) to[from[i] >> 6] |= uint64_t{1} << (from[i] & 63);
+          mark(words.data(), entries.data(), entries.size(), size);
         },
         nb::arg("words").noconvert(), nb::arg("entries"), nb::arg("size"), "Sets the bits of entries below size.");
 

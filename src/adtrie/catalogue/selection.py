@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from adtrie.catalogue.filters import rows_where
 from adtrie.catalogue.sequences import Int64
 from adtrie.catalogue.trie import Trie
 from adtrie.errors import InputError
+
+FEW_ROWS = 4_096  # a list of pieces is faster than a mask
 
 
 class Selection:
@@ -123,10 +126,14 @@ class Selector:
         row, entry = self._later_rows
         if len(row) != self.num_rows - self.num_entries:  # damaged pointers
             return EntrySet.of_mask(rows.count(*self.bounds()) > 0)
-        kept = np.ones(self.num_rows, np.bool_)
-        kept[row] = False
         mask = rows.mask()
-        found = mask[kept]
+        if len(row) <= FEW_ROWS:
+            ends = [-1, *row.tolist(), self.num_rows]
+            found = np.concatenate([mask[before + 1 : end] for before, end in pairwise(ends)])
+        else:
+            kept = np.ones(self.num_rows, np.bool_)
+            kept[row] = False
+            found = mask[kept]
         found[entry[mask[row]]] = True
         return EntrySet.of_mask(found)
 
