@@ -69,6 +69,26 @@ void mark(uint64_t* words, const uint32_t* entries, size_t num_entries, int64_t 
   if (found) words[word] |= found;
 }
 
+std::vector<uint64_t> without(const uint64_t* words, int64_t size, const uint32_t* places, size_t num_places) {
+  std::vector<uint64_t> out((size + 63) / 64 + 1);
+  int64_t from = 0, to = 0;
+  for (size_t i = 0; i <= num_places; ++i) {
+    const int64_t end = i < num_places ? std::min<int64_t>(places[i], size) : size;
+    while (from < end) {  // as many bits as fit into the word that is written
+      const int64_t count = std::min(64 - (to & 63), end - from);
+      uint64_t bits = words[from >> 6] >> (from & 63);
+      if ((from & 63) + count > 64) bits |= words[(from >> 6) + 1] << (64 - (from & 63));
+      if (count < 64) bits &= (uint64_t{1} << count) - 1;
+      out[to >> 6] |= bits << (to & 63);
+      from += count;
+      to += count;
+    }
+    from = end + 1;
+  }
+  out.resize((to + 63) / 64);
+  return out;
+}
+
 void ChildList::add(int32_t token, int64_t first, int64_t last, bool leaf) {
   tokens.push_back(token);
   lo.push_back(first);

@@ -25,6 +25,9 @@ struct EntryBits {
 // Sets the bits of the entries below `size`.
 void mark(uint64_t* words, const uint32_t* entries, size_t num_entries, int64_t size);
 
+// The words of the bits that are left when those at `places`, ascending, are taken out and later ones move up.
+std::vector<uint64_t> without(const uint64_t* words, int64_t size, const uint32_t* places, size_t num_places);
+
 // Nodes (lo, hi, depth); and the children of nodes as catalogue/nodes.py has them.
 struct NodeList {
   const int64_t* lo;

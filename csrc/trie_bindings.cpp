@@ -131,6 +131,14 @@ NB_MODULE(_trie, m) {
         },
         nb::arg("words").noconvert(), nb::arg("entries"), nb::arg("size"), "Sets the bits of entries below size.");
 
+  m.def("without",
+        [](Column<uint64_t> words, int64_t size, Column<uint32_t> places) {
+          check(size >= 0 && words.size() == static_cast<size_t>((size + 63) / 64), "words do not fit the size");
+          for (size_t i = 1; i < places.size(); ++i) check(places.data()[i - 1] < places.data()[i], "places ascend");
+          return owned<uint64_t>(without(words.data(), size, places.data(), places.size()));
+        },
+        nb::arg("words"), nb::arg("size"), nb::arg("places"), "The bits that are left without those at places.");
+
   m.def("merged_children",
         [](const TrieOwner& base, MaybeColumn<uint64_t> base_words, MaybeColumn<uint32_t> base_ranks,
            const TrieOwner& added, MaybeColumn<uint64_t> added_words, MaybeColumn<uint32_t> added_ranks,
