@@ -24,7 +24,7 @@ from adtrie.api import load_model
 from adtrie.catalogue import Catalogue, Trie
 from adtrie.catalogue.build import BatchTokenizer
 from adtrie.evaluate import load_task
-from adtrie.live import LiveCatalogue
+from adtrie.live import LiveCatalogue, Version
 from adtrie.models import open_checkpoint
 from benchmarks import machine
 from benchmarks.catalogue import MAX_TOKENS, NODES, STRINGS, read_strings
@@ -79,22 +79,43 @@ def summary(times: list[float]) -> dict[str, float]:
     }
 
 
-def change_times(live: LiveCatalogue, repeats: int) -> dict[str, Any]:
-    """Milliseconds of one change each, with the log's policy of `live`."""
+class Watched(LiveCatalogue):
+    """Notes when each version became visible."""
+
+    visible_at = 0.0
+
+    def _list_root(self, version: Version) -> None:
+        self.visible_at = time.perf_counter()
+        super()._list_root(version)
+
+
+def until_visible(live: Watched, call: Callable[[int], object], repeats: int) -> dict[str, float]:
+    """Milliseconds from the calls to the moment that the next request gets what they changed."""
+    times = []
+    for i in range(repeats):
+        started = time.perf_counter()
+        call(i)
+        times.append(1e3 * (live.visible_at - started))
+    return summary(times)
+
+
+def change_times(live: Watched, repeats: int) -> dict[str, Any]:
+    """Milliseconds until one change each is visible."""
     new = [
-        [{"id": f"n{i}-{j}", "text": f"brand new {i} {j}", "bid": 1.5} for j in range(100)] for i in range(30)
+        [{"id": f"n{i}-{j}", "text": f"brand new {i} {j}", "bid": 1.5} for j in range(100)] for i in range(40)
     ]
-    return {
-        "remove_1": milliseconds(lambda i: live.remove([f"k{7 * i}"]), repeats),
-        "set_bid_1": milliseconds(lambda i: live.set_bid([f"k{7 * i + 1}"], [2.5]), repeats),
-        "remove_100": milliseconds(
-            lambda i: live.remove([f"k{500_000 + 100 * i + j}" for j in range(100)]), 30
-        ),
-        "add_1": milliseconds(lambda i: live.add([{"id": f"m{i}", "text": f"new one {i}"}]), repeats),
-        "add_100": milliseconds(lambda i: live.add(new[i]), 30),
-        "pause_advertiser": milliseconds(lambda i: live.pause(f"advertiser = a{40 + i}"), 10),
-        "resume_advertiser": milliseconds(lambda i: live.resume(f"advertiser = a{40 + i}"), 10),
+    several = [[f"k{500_000 + 100 * i + j}" for j in range(100)] for i in range(30)]
+    calls: dict[str, tuple[Callable[[int], object], int]] = {
+        "remove_1": (lambda i: live.remove([f"k{7 * i}"]), repeats),
+        "set_bid_1": (lambda i: live.set_bid([f"k{7 * i + 1}"], [2.5]), repeats),
+        "remove_100": (lambda i: live.remove(several[i]), 30),
+        "add_100": (lambda i: live.add(new[i]), 40),
+        "add_1": (lambda i: live.add([{"id": f"m{i}", "text": f"new one {i}"}]), repeats),
+        "remove_1_of_many": (lambda i: live.remove([f"k{7 * i + 3}"]), repeats),
+        "pause_advertiser": (lambda i: live.pause(f"advertiser = a{40 + i}"), 10),
+        "resume_advertiser": (lambda i: live.resume(f"advertiser = a{40 + i}"), 10),
     }
+    return {name: until_visible(live, *call) for name, call in calls.items()}
 
 
 def widest(
@@ -271,7 +292,7 @@ def tokenizer_of(name: str) -> BatchTokenizer:
 def changes(folder: Path, tokenizer: BatchTokenizer) -> dict[str, Any]:
     """Milliseconds until visible, and until safe, of one change each, with thousands of added rows."""
     started = time.perf_counter()
-    with LiveCatalogue.open(folder, tokenizer, sync="never", compact_above=1 << 30) as live:
+    with Watched.open(folder, tokenizer, sync="never", compact_above=1 << 30) as live:
         live.remove(["none"])
         open_ms = round(1e3 * (time.perf_counter() - started), 1)
         visible = change_times(live, 100)

@@ -1,6 +1,7 @@
 #include "trie.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace adtrie {
 
@@ -9,27 +10,83 @@ namespace {
 constexpr int64_t kListedAbove = 256;
 constexpr int64_t kBack = 256;  // entries looked back one by one before the listed nodes are asked
 
+// The first of bytes[from:end] that is `value`, else end; eight at a time.
+int64_t next_equal(const uint8_t* bytes, int64_t from, int64_t end, int64_t value) {
+  constexpr uint64_t kLow = 0x7F7F7F7F7F7F7F7F;
+  const uint64_t pattern = 0x0101010101010101 * static_cast<uint64_t>(value & 255);
+  for (; from + 8 <= end; from += 8) {
+    uint64_t x;
+    std::memcpy(&x, bytes + from, 8);
+    x ^= pattern;
+    const uint64_t equal = ~(((x & kLow) + kLow) | x | kLow);  // the top bit of each byte of x that is zero
+    if (equal) return from + (__builtin_ctzll(equal) >> 3);
+  }
+  while (from < end && bytes[from] != static_cast<uint8_t>(value)) ++from;
+  return from;
+}
+
 int64_t clip(int64_t value, int64_t low, int64_t high) { return std::min(std::max(value, low), high); }
 
 }  // namespace
 
-int64_t EntryBits::rank(int64_t entry, int64_t size) const {
-  entry = clip(entry, 0, size);
-  if (words == nullptr) return entry;
-  const int64_t word = entry >> 6;
-  const int64_t below = entry & 63;
+int64_t EntryBits::rank(int64_t entry) const {
+  const int64_t word = entry >> 6, below = entry & 63;
   return ranks[word] + (below == 0 ? 0 : __builtin_popcountll(words[word] << (64 - below)));
 }
 
-int64_t EntryBits::select(int64_t rank, int64_t size) const {
-  if (words == nullptr) return rank;
-  const int64_t num_words = (size + 63) >> 6;
-  // The last word with at most `rank` members before it.
-  const int64_t word = std::upper_bound(ranks, ranks + num_words, static_cast<uint32_t>(rank)) - ranks - 1;
-  if (word < 0) return size;
-  uint64_t bits = words[word];
-  for (int64_t left = rank - ranks[word]; left > 0 && bits != 0; --left) bits &= bits - 1;
-  return bits == 0 ? size : word * 64 + __builtin_ctzll(bits);
+int64_t EntryBits::count(int64_t lo, int64_t hi) const {
+  if (words == nullptr) return hi - lo;
+  if (hi - lo > 64) return rank(hi) - rank(lo);
+  const int64_t first = lo >> 6, last = (hi - 1) >> 6;
+  const uint64_t from = words[first] >> (lo & 63) << (lo & 63);
+  const int64_t above = 63 - ((hi - 1) & 63);
+  if (first == last) return __builtin_popcountll(from << above);
+  return __builtin_popcountll(from) + __builtin_popcountll(words[last] << above);
+}
+
+int64_t EntryBits::first(int64_t lo, int64_t hi) const {
+  if (words == nullptr) return lo;
+  const int64_t last = (hi - 1) >> 6;
+  int64_t word = lo >> 6;
+  uint64_t bits = words[word] >> (lo & 63) << (lo & 63);
+  while (bits == 0 && word < last) bits = words[++word];
+  return bits == 0 ? hi - 1 : std::min(word * 64 + __builtin_ctzll(bits), hi - 1);
+}
+
+void mark(uint64_t* words, const uint32_t* entries, size_t num_entries, int64_t size) {
+  size_t word = 0;
+  uint64_t found = 0;  // of `word`: neighbours, which most are, do not wait for each other's stores
+  for (size_t i = 0; i < num_entries; ++i) {
+    const uint32_t entry = entries[i];
+    if (entry >= size) continue;
+    if (entry >> 6 != word) {
+      if (found) words[word] |= found;
+      word = entry >> 6;
+      found = 0;
+    }
+    found |= uint64_t{1} << (entry & 63);
+  }
+  if (found) words[word] |= found;
+}
+
+std::vector<uint64_t> without(const uint64_t* words, int64_t size, const uint32_t* places, size_t num_places) {
+  std::vector<uint64_t> out((size + 63) / 64 + 1);
+  int64_t from = 0, to = 0;
+  for (size_t i = 0; i <= num_places; ++i) {
+    const int64_t end = i < num_places ? std::min<int64_t>(places[i], size) : size;
+    while (from < end) {  // as many bits as fit into the word that is written
+      const int64_t count = std::min(64 - (to & 63), end - from);
+      uint64_t bits = words[from >> 6] >> (from & 63);
+      if ((from & 63) + count > 64) bits |= words[(from >> 6) + 1] << (64 - (from & 63));
+      if (count < 64) bits &= (uint64_t{1} << count) - 1;
+      out[to >> 6] |= bits << (to & 63);
+      from += count;
+      to += count;
+    }
+    from = end + 1;
+  }
+  out.resize((to + 63) / 64);
+  return out;
 }
 
 void ChildList::add(int32_t token, int64_t first, int64_t last, bool leaf) {
@@ -76,8 +133,8 @@ void TrieChildren::append(int64_t lo, int64_t hi, int64_t depth, const EntryBits
     }
   }
   int64_t start = lo;
-  for (int64_t entry = lo + 1; entry < hi; ++entry) {
-    if (a_.shared[entry] != static_cast<uint8_t>(depth)) continue;
+  for (int64_t entry = next_equal(a_.shared, lo + 1, hi, depth); entry < hi;
+       entry = next_equal(a_.shared, entry + 1, hi, depth)) {
     child(start, entry, depth, eligible, out);
     start = entry;
   }
@@ -88,12 +145,11 @@ void TrieChildren::append(int64_t lo, int64_t hi, int64_t depth, const EntryBits
 void TrieChildren::child(int64_t lo, int64_t hi, int64_t depth, const EntryBits& eligible,
                          ChildList& out) const {
   if (eligible.words != nullptr) {
-    const int64_t rank = eligible.rank(lo, a_.num_entries);
-    const int64_t count = eligible.rank(hi, a_.num_entries) - rank;
+    const int64_t count = eligible.count(lo, hi);
     if (count == 0) return;
     if (count == 1 && hi - lo > 1) {
       const int32_t token = token_at(lo, depth);  // the first entry of the child is likelier to hold it
-      lo = clip(eligible.select(rank, a_.num_entries), lo, hi - 1);
+      lo = eligible.first(lo, hi);
       out.add(token, lo, lo + 1, length(lo) <= depth + 1 || depth + 1 >= a_.max_depth);
       return;
     }
@@ -140,11 +196,12 @@ void append_side(const TrieChildren& side, const EntryBits& live, int64_t lo, in
   out.hi.clear();
   out.is_leaf.clear();
   if (live.words != nullptr && hi > lo) {
-    const int64_t rank = live.rank(lo, side.num_entries());
-    const int64_t count = live.rank(hi, side.num_entries()) - rank;
+    lo = clip(lo, 0, side.num_entries() - 1);
+    hi = clip(hi, lo + 1, side.num_entries());
+    const int64_t count = live.count(lo, hi);
     if (count == 0) return;
     if (count == 1) {  // the other side may have widened the node
-      lo = live.select(rank, side.num_entries());
+      lo = live.first(lo, hi);
       hi = lo + 1;
     }
   }

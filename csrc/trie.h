@@ -14,9 +14,19 @@ struct EntryBits {
   const uint64_t* words = nullptr;
   const uint32_t* ranks = nullptr;
 
-  int64_t rank(int64_t entry, int64_t size) const;
-  int64_t select(int64_t rank, int64_t size) const;
+  // Members of [lo, hi), 0 <= lo < hi <= the number of entries; and the first of them, hi - 1 when there is none.
+  int64_t count(int64_t lo, int64_t hi) const;
+  int64_t first(int64_t lo, int64_t hi) const;
+
+ private:
+  int64_t rank(int64_t entry) const;
 };
+
+// Sets the bits of the entries below `size`.
+void mark(uint64_t* words, const uint32_t* entries, size_t num_entries, int64_t size);
+
+// The words of the bits that are left when those at `places`, ascending, are taken out and later ones move up.
+std::vector<uint64_t> without(const uint64_t* words, int64_t size, const uint32_t* places, size_t num_places);
 
 // Nodes (lo, hi, depth); and the children of nodes as catalogue/nodes.py has them.
 struct NodeList {

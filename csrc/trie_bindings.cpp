@@ -127,12 +127,17 @@ NB_MODULE(_trie, m) {
         [](nb::ndarray<uint64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> words, Column<uint32_t> entries,
            int64_t size) {
           check(size >= 0 && words.size() == static_cast<size_t>((size + 63) / 64), "words do not fit the size");
-          uint64_t* to = words.data();
-          const uint32_t* from = entries.data();
-          for (size_t i = 0; i < entries.size(); ++i)
-            if (from[i] < size) to[from[i] >> 6] |= uint64_t{1} << (from[i] & 63);
+          mark(words.data(), entries.data(), entries.size(), size);
         },
         nb::arg("words").noconvert(), nb::arg("entries"), nb::arg("size"), "Sets the bits of entries below size.");
+
+  m.def("without",
+        [](Column<uint64_t> words, int64_t size, Column<uint32_t> places) {
+          check(size >= 0 && words.size() == static_cast<size_t>((size + 63) / 64), "words do not fit the size");
+          for (size_t i = 1; i < places.size(); ++i) check(places.data()[i - 1] < places.data()[i], "places ascend");
+          return owned<uint64_t>(without(words.data(), size, places.data(), places.size()));
+        },
+        nb::arg("words"), nb::arg("size"), nb::arg("places"), "The bits that are left without those at places.");
 
   m.def("merged_children",
         [](const TrieOwner& base, MaybeColumn<uint64_t> base_words, MaybeColumn<uint32_t> base_ranks,

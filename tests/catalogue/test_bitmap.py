@@ -75,6 +75,19 @@ def test_algebra(data: st.DataObject, size: int) -> None:
             change([size])
 
 
+@settings(deadline=None)
+@given(subsets(), st.data())
+def test_without_places(pair: tuple[EntrySet, set[int]], data: st.DataObject) -> None:
+    chosen, _ = pair
+    some = st.sets(st.integers(0, chosen.size - 1), max_size=chosen.size - 1)
+    places = np.array(sorted(data.draw(some)), np.uint32)
+    left = chosen.without_places(places)
+    assert left.mask().tolist() == np.delete(
+        chosen.mask(), places
+    ).tolist() and left.size == chosen.size - len(places)
+    assert np.array_equal(left.words, EntrySet.of_mask(left.mask()).words)
+
+
 def test_a_hundred_thousand_entries() -> None:
     rng = np.random.default_rng(0)
     mask = rng.random(100_000) < 0.3

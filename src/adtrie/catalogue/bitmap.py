@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,25 @@ _BELOW = (_ONE << np.arange(64, dtype=np.uint64)) - _ONE  # [i]: the i low bits
 class EntrySet:
     """An immutable subset of the entries 0..size-1, in size / 8 bytes and half as much for the ranks.
 
-    words uint64[W]: entry e is bit e % 64 of word e // 64, bits from `size` on are 0; ranks uint32[W+1]: the
-    members before each word. `len` is the number of members. Make one with `every`, `none`, `of_entries` or
-    `of_mask`; combine with & | - ~, which raise InputError for sets of different size.
+    words uint64[W]: entry e is bit e % 64 of word e // 64, bits from `size` on are 0. `len` is the number of
+    members. Make one with `every`, `none`, `of_entries`, `of_mask` or `of_pieces`; combine with & | - ~,
+    which raise InputError for sets of different size.
     """
 
     size: int
     words: NDArray[np.uint64]
-    ranks: NDArray[np.uint32]
+
+    @cached_property
+    def ranks(self) -> NDArray[np.uint32]:
+        """uint32[W+1]: the members before each word; made when they are first asked for."""
+        ranks = np.zeros(self.words.size + 1, np.uint32)
+        np.cumsum(np.bitwise_count(self.words), dtype=np.uint32, out=ranks[1:])
+        ranks.flags.writeable = False
+        return ranks
+
+    @cached_property
+    def _len(self) -> int:
+        return int(np.bitwise_count(self.words).sum(dtype=np.int64))
 
     @classmethod
     def every(cls, size: int) -> EntrySet:
@@ -83,13 +95,17 @@ class EntrySet:
 
     @classmethod
     def _of_words(cls, size: int, words: NDArray[np.uint64]) -> EntrySet:
-        ranks = np.zeros(words.size + 1, np.uint32)
-        np.cumsum(np.bitwise_count(words), dtype=np.uint32, out=ranks[1:])
-        words.flags.writeable = ranks.flags.writeable = False
-        return cls(size, words, ranks)
+        words.flags.writeable = False
+        return cls(size, words)
+
+    def without_places(self, places: NDArray[np.uint32]) -> EntrySet:
+        """The set over size - n entries that is left when n of them (ascending) go and later ones move up."""
+        if native.trie is None:
+            return self.of_mask(np.delete(self.mask(), places))
+        return self._of_words(self.size - len(places), native.trie.without(self.words, self.size, places))
 
     def __len__(self) -> int:
-        return int(self.ranks[-1])
+        return self._len
 
     @property
     def num_bytes(self) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
 import re
 from array import array
 from bisect import bisect_left, bisect_right
@@ -22,6 +24,7 @@ from adtrie.errors import FormatError
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 FALSE = frozenset(("", "0", "false", "no", "off"))  # texts that a bare attribute takes for no, in any case
 SEPARATORS = ("-", "/", ".", " > ")  # between a code and those below it
+OFTEN = 64  # a text is kept as a bitmap if more than one in so many rows has it
 Rows = NDArray[np.uint32]  # row numbers; a row with a list of values may repeat
 Float64 = NDArray[np.float64]
 
@@ -56,6 +59,7 @@ class Column:
     text_numbers: Float64
     numbers: Float64
     number_rows: Rows
+    often: dict[tuple[int, int], EntrySet] = field(default_factory=dict)  # by text and number of rows
 
     def has(self, num_rows: int) -> EntrySet:
         """Of num_rows rows those with any value."""
@@ -110,15 +114,32 @@ class Column:
 
     def _rows(self, num_rows: int, codes: Int64, ranges: list[tuple[int, int]]) -> EntrySet:
         """Rows of some texts, and of ranges of the numbers, which are ascending."""
-        size = int((self.text_ptr[codes + 1].astype(np.int64) - self.text_ptr[codes]).sum())
-        size += sum(last - first for first, last in ranges)
-        if 2 * size > num_rows and self._is_single(num_rows):  # most rows: mark the others
-            others = np.ones(len(self.texts), np.bool_)
-            others[codes] = False
-            edges = [0, *(edge for one in ranges for edge in one), len(self.numbers)]
-            gaps = list(zip(edges[::2], edges[1::2], strict=True))
-            return ~EntrySet.of_pieces(self._pieces(np.flatnonzero(others), gaps), num_rows)
-        return EntrySet.of_pieces(self._pieces(codes, ranges), num_rows)
+        counts = self.text_ptr[codes + 1].astype(np.int64) - self.text_ptr[codes]
+        is_often = counts * OFTEN > num_rows
+        found = [self._rows_often(code, num_rows) for code in codes[is_often].tolist()]
+        codes = codes[~is_often]
+        if len(codes) or any(first < last for first, last in ranges) or not found:
+            size = int(counts[~is_often].sum()) + sum(last - first for first, last in ranges)
+            found.append(self._marked(num_rows, codes, ranges, size))
+        return functools.reduce(operator.or_, found)
+
+    def _rows_often(self, code: int, num_rows: int) -> EntrySet:
+        """The rows of a text that many have, kept for the next time."""
+        found = self.often.get((code, num_rows))
+        if found is None:
+            pieces = self._pieces(np.array([code]), [])
+            found = self.often[code, num_rows] = EntrySet.of_pieces(pieces, num_rows)
+        return found
+
+    def _marked(self, num_rows: int, codes: Int64, ranges: list[tuple[int, int]], size: int) -> EntrySet:
+        """The rows of `_rows`, `size` of them, marked one by one; or the others, where these are fewer."""
+        if 2 * size <= num_rows or not self._is_single(num_rows):
+            return EntrySet.of_pieces(self._pieces(codes, ranges), num_rows)
+        others = np.ones(len(self.texts), np.bool_)
+        others[codes] = False
+        edges = [0, *(edge for one in ranges for edge in one), len(self.numbers)]
+        gaps = list(zip(edges[::2], edges[1::2], strict=True))
+        return ~EntrySet.of_pieces(self._pieces(np.flatnonzero(others), gaps), num_rows)
 
     def _pieces(self, codes: Int64, ranges: list[tuple[int, int]]) -> list[Rows]:
         starts = self.text_ptr[codes].astype(np.int64)

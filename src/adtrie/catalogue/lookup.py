@@ -124,7 +124,9 @@ def from_arrays(
         texts = StringTable(take(f"column{i}.texts.block", "u1", None), offsets)
         num_texts = len(texts)
         lengths = {"text_ptr": num_texts + 1, "text_numbers": num_texts}
-        found = {name: take(f"column{i}.{name}", kind, lengths.get(name)) for name, kind in _COLUMN.items()}
+        found: dict[str, Any] = {
+            name: take(f"column{i}.{name}", kind, lengths.get(name)) for name, kind in _COLUMN.items()
+        }
         ptr = found["text_ptr"].astype(np.int64)
         sound = ptr[0] == 0 and ptr[-1] == len(found["text_rows"]) and bool(np.all(np.diff(ptr) >= 0))
         if not sound or len(found["numbers"]) != len(found["number_rows"]):

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adtrie.catalogue.bitmap import EntrySet
 from adtrie.catalogue.build import Parts
@@ -59,11 +60,13 @@ class Selector:
         self, where: str | EntrySet | None, allow_ids: Iterable[Any] | None, deny_ids: Iterable[Any] | None
     ) -> Selection:
         """Rows that pass `where`, have an id of `allow_ids` (unless None) and none of `deny_ids`."""
-        rows, num_unknown = EntrySet.every(self.num_rows), 0
+        num_unknown = 0
         if isinstance(where, EntrySet):
             rows = self.rows_of(where)
         elif where is not None:
             rows = rows_where(parse(where), self.columns, self.num_rows)
+        else:
+            rows = EntrySet.every(self.num_rows)
         if allow_ids is not None:
             allowed, unknown = self._with_ids("allow_ids", allow_ids)
             rows, num_unknown = rows & allowed, num_unknown + unknown
@@ -123,20 +126,15 @@ class Selector:
         row, entry = self._later_rows
         if len(row) != self.num_rows - self.num_entries:  # damaged pointers
             return EntrySet.of_mask(rows.count(*self.bounds()) > 0)
-        kept = np.ones(self.num_rows, np.bool_)
-        kept[row] = False
-        mask = rows.mask()
-        found = mask[kept]
-        found[entry[mask[row]]] = True
-        return EntrySet.of_mask(found)
+        return rows.without_places(row).adding(entry[rows.contains(row)])
 
     @cached_property
-    def _later_rows(self) -> tuple[Int64, Int64]:
+    def _later_rows(self) -> tuple[NDArray[np.uint32], Int64]:
         """Rows that are not the first of their entry, and the entry of each."""
         later = np.ones(self.num_rows, np.bool_)
         later[self.bounds()[0]] = False
         row = np.flatnonzero(later)
-        return row, self.entry_of_row(row)
+        return row.astype(np.uint32), self.entry_of_row(row)
 
     def rows_of(self, entries: EntrySet) -> EntrySet:
         """All rows of the entries. Raises InputError for a set over another number of entries."""

@@ -197,7 +197,10 @@ class LiveCatalogue:
 
     def _publish(self, state: State) -> None:
         """Makes a version the newest by one assignment, then lists its root so that few requests have to."""
-        self._version = version = Version(state, self._version)
+        self._version = Version(state, self._version)
+        self._list_root(self._version)
+
+    def _list_root(self, version: Version) -> None:
         if version.num_live:
             version.trie.children(0, version.num_entries, 0)
 

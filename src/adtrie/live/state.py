@@ -147,4 +147,4 @@ def live_rows(state: State, present: EntrySet, pauses: tuple[Pausing, ...]) -> t
 
 def _members(words: NDArray[np.uint64]) -> Int64:
     """The positions of all bits that are set."""
-    return EntrySet(len(words) * 64, words, np.zeros(0, np.uint32)).members()
+    return EntrySet(len(words) * 64, words).members()
