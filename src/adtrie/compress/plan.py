@@ -5,7 +5,8 @@ price * cost (Everett 1963); falling prices trace the convex frontier of the lin
 merging the frontiers of all linears steepest step first solves the knapsack with its whole numbers relaxed
 (Sinha and Zoltners 1979). Every state on that path is the best there is at its own cost. A plan is the last
 state that fits, with one linear changed to use what is left; as the path does not depend on the budget, more
-budget never predicts more error.
+budget never predicts more error. An embedding moves in steps so large that a budget would stop before one:
+each of its states has a path of its own, and the best of all paths is taken.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, product
 from typing import get_args
 
 import msgspec
@@ -34,6 +35,8 @@ from adtrie.errors import InputError
 from adtrie.format.codes import num_panels
 
 _STEP_DOWN = 0.9  # of its cost a linear keeps at most when it is to free something
+# At most so many linears with steps of at least that part of all cost are tried in every state.
+_MOST_LUMPS, _LUMP = 2, 0.005
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,18 @@ class Frontier:
             )
         self._resource, self._model = resource, table.model
         self._linears = [_LinearStates.of(each, resource) for each in restrict(table, overrides).linears]
+        lumps = self._lumps()
+        # Every way to store those, each with a path of the others.
+        self._starts = [dict(zip(lumps, states, strict=True)) for states in product(*map(self._hull, lumps))]
         steps = [
             (-slope, index, step)
             for index, linear in enumerate(self._linears)
+            if index not in lumps
             for step, slope in enumerate(linear.slopes())
         ]
         self._owners = np.array([index for _, index, _ in sorted(steps)], dtype=np.intp)
-        self.smallest, self.largest = self._cost(self._on_path(0)), self._cost(self._on_path(len(steps)))
+        self.smallest = min(self._cost(self._on_path(start, 0)) for start in self._starts)
+        self.largest = max(self._cost(self._on_path(start, len(steps))) for start in self._starts)
 
     def plan(self, budget: float) -> Plan:
         """The plan of little predicted error that costs at most `budget` bytes or milliseconds.
@@ -102,14 +110,17 @@ class Frontier:
                 f"plan: a budget of {budget:g} {self._resource} is below the smallest possible, "
                 f"{self.smallest:.15g}; raise it or allow sparser options"
             )
-        num_steps = len(self._owners)
-        step = _last_within(budget, num_steps + 1, lambda steps: self._cost(self._on_path(steps)))
-        chosen = self._on_path(step)
-        if step == num_steps:
-            return self._as_plan(chosen, self._error(chosen))
-        better = self._use_rest(chosen, budget)
-        # No plan that costs less than the next state has less error, except by rounding.
-        return self._as_plan(better, max(self._error(better), self._error(self._on_path(step + 1))))
+        found = [each for start in self._starts if (each := self._last_on_path(start, budget))]
+        best, least = found[0][0], math.inf
+        # A plan of a path never beats its next state, so most paths need no closer look.
+        for chosen, bound in sorted(found, key=lambda each: each[1]):
+            if bound >= least:
+                break
+            better = self._use_rest(chosen, bound, budget)
+            error = max(self._error(better), bound)
+            if error < least:
+                best, least = better, error
+        return self._as_plan(best, least)
 
     def exchanged(self, plan: Plan, cheaper: Sequence[str], dearer: Sequence[str], budget: float) -> Plan:
         """`plan` with the linears `cheaper` one step down their frontiers and `dearer` up by what that frees.
@@ -129,17 +140,44 @@ class Frontier:
             raise InputError("plan: its linears are not those that were measured; plan again")
         return [each.state_of(choice) for each, choice in zip(self._linears, plan.choices, strict=True)]
 
-    def _on_path(self, num_steps: int) -> list[int]:
-        """The state of each linear after some steps of the path."""
-        vertices = np.bincount(self._owners[:num_steps], minlength=len(self._linears))
-        return [linear.hull[at] for linear, at in zip(self._linears, vertices.tolist(), strict=True)]
+    def _lumps(self) -> list[int]:
+        """The few linears whose steps are too large to stand in the way of all others: embeddings, mostly."""
+        total = sum(linear.costs[-1] for linear in self._linears)
+        largest = [linear.largest_step() for linear in self._linears]
+        order = sorted(range(len(largest)), key=lambda index: -largest[index])
+        return [index for index in order[:_MOST_LUMPS] if largest[index] > _LUMP * total]
 
-    def _use_rest(self, chosen: list[int], budget: float) -> list[int]:
+    def _hull(self, index: int) -> list[int]:
+        return self._linears[index].hull
+
+    def _last_on_path(self, start: Mapping[int, int], budget: float) -> tuple[list[int], float] | None:
+        """The last state of a path that fits and the error of the one after it, 0 at the end of the path.
+
+        None where no state fits.
+        """
+        num_steps = len(self._owners)
+        step = _last_within(budget, num_steps + 1, lambda steps: self._cost(self._on_path(start, steps)))
+        chosen = self._on_path(start, step)
+        if self._cost(chosen) > budget:
+            return None
+        return chosen, self._error(self._on_path(start, step + 1)) if step < num_steps else 0.0
+
+    def _on_path(self, start: Mapping[int, int], num_steps: int) -> list[int]:
+        """The state of each linear after some steps of the path that begins with the states of `start`."""
+        vertices = np.bincount(self._owners[:num_steps], minlength=len(self._linears)).tolist()
+        return [
+            start.get(index, linear.hull[at])
+            for index, (linear, at) in enumerate(zip(self._linears, vertices, strict=True))
+        ]
+
+    def _use_rest(self, chosen: list[int], bound: float, budget: float) -> list[int]:
         """`chosen` with the one linear changed that saves most error within the budget.
 
-        One, and from the last state on the path only: then less rest never gives less error.
+        One, and from the last state on the path only: then less rest never gives less error. A linear with
+        paths of its own moves only at the end of a path.
         """
-        return min((self._furthest(chosen, index, budget) for index in range(len(chosen))), key=self._error)
+        free = [index for index in range(len(chosen)) if index not in self._starts[0] or bound == 0.0]
+        return min((self._furthest(chosen, index, budget) for index in free), key=self._error)
 
     def _furthest(self, chosen: list[int], index: int, budget: float) -> list[int]:
         """`chosen` with linear `index` in its best state that the budget pays."""
@@ -214,6 +252,10 @@ class _LinearStates:
     def slopes(self) -> list[float]:
         """Error saved per unit of cost by each step on the hull, never rising."""
         return list(accumulate(_slopes(self.hull, self.costs, self.errors), min))
+
+    def largest_step(self) -> float:
+        """Cost of the largest step of the frontier."""
+        return max((self.costs[b] - self.costs[a] for a, b in pairwise(self.hull)), default=0.0)
 
     def below(self, state: int) -> int:
         """The last state of the frontier that saves a tenth of the cost of `state`, else the cheapest."""
