@@ -143,7 +143,7 @@ def test_the_ad_text_is_checked_against_plain_decoding(monkeypatch: pytest.Monke
 @pytest.mark.model
 @pytest.mark.skipif(not cached_path("smollm2-135m").exists(), reason="smollm2-135m is not cached: make demo")
 def test_a_short_demonstration(monkeypatch: pytest.MonkeyPatch) -> None:
-    short = demo.Plan(num_listings=2, num_quality=3, num_timed=2, num_exact=1)
+    short = demo.Plan(num_listings=2, num_quality=3, num_timed=2, num_exact=1, budget_s=1e6)
     monkeypatch.setattr(demo, "plan_for", lambda model, adapter: short)
     result = CliRunner().invoke(app, ["demo", "--json"])
     assert result.exit_code == 0, result.stderr
