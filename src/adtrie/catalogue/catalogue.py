@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from adtrie.catalogue.bids import Bids
 from adtrie.catalogue.bitmap import EntrySet
 from adtrie.catalogue.build import NO_BID, BatchTokenizer, Builder, BuildOptions, BuildReport, Parts, Progress
 from adtrie.catalogue.columns import row_attributes
+from adtrie.catalogue.groups import entry_groups
 from adtrie.catalogue.layout import CatalogueInfo, from_arrays, read_info, to_arrays
 from adtrie.catalogue.row_files import RowFile
 from adtrie.catalogue.rows import rows_from_memory
 from adtrie.catalogue.selection import Selection, Selector
 from adtrie.catalogue.snapshot import Snapshot, read_snapshot, write_snapshot
-from adtrie.errors import CatalogueError, InputError
+from adtrie.errors import CatalogueError, FormatError, InputError
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,28 @@ class Catalogue:
         """The highest bid of the entry's rows; 1.0 for rows without one."""
         bids = self._parts.bids
         return NO_BID if bids is None else max(float(bids[row]) for row in self._rows(entry))
+
+    @cached_property
+    def bids(self) -> Bids:
+        """The bids of the rows, 1.0 for rows without one, for requests that weigh them; `set` changes them.
+
+        `bid`, `rows` and a snapshot keep those the catalogue was built with.
+        """
+        parts = self._parts
+        num_rows = self.num_entries if parts.row_ptr is None else int(parts.row_ptr[-1])
+        try:
+            return Bids(np.full(num_rows, NO_BID) if parts.bids is None else parts.bids, parts.row_ptr)
+        except InputError as error:
+            raise FormatError(f"damaged bids ({error}); rebuild the catalogue") from None
+
+    def groups(self, attribute: str, selection: Selection | None = None) -> NDArray[np.int32]:
+        """By which value of an attribute each entry is counted, int32[N]: -1 for an entry without one.
+
+        It is that of the entry's row (of the selection) with the highest bid, the first of several. Raises
+        InputError for an unknown attribute, or one with several values in one row.
+        """
+        rows = None if selection is None else selection.rows
+        return entry_groups(self._selector.column(attribute), self.bids, rows)
 
     def attributes(self, entry: int) -> dict[str, Any]:
         """Attributes of the entry's row with the highest bid (the first such); empty when it has none."""

@@ -40,7 +40,7 @@ class Column:
     numbers: NDArray[np.float64]
 
     @cached_property
-    def _text_numbers(self) -> NDArray[np.float64]:
+    def text_numbers(self) -> NDArray[np.float64]:
         """float64[texts]: the number a text is written as, NaN for one that is none."""
         return np.array([float(t) if NUMBER.fullmatch(t) else np.nan for t in self.texts], np.float64)
 
@@ -57,14 +57,14 @@ class Column:
         if not numbers:
             return self._with_text(chosen)
         wanted = np.array(sorted(numbers))
-        chosen |= np.isin(self._text_numbers, wanted)
+        chosen |= np.isin(self.text_numbers, wanted)
         return np.concatenate((self._with_text(chosen), self.number_rows[np.isin(self.numbers, wanted)]))
 
     def rows_ordered(self, ordering: Ordering, value: str | float) -> Rows:
         """Rows with a value v for which ordering(v, value): texts by code point, numbers by size."""
         if isinstance(value, str):
             return self._with_text(np.array([ordering(text, value) for text in self.texts], np.bool_))
-        chosen = ordering(self._text_numbers, value)  # NaN is in no order
+        chosen = ordering(self.text_numbers, value)  # NaN is in no order
         return np.concatenate((self._with_text(chosen), self.number_rows[ordering(self.numbers, value)]))
 
     def rows_true(self) -> Rows:

@@ -97,7 +97,8 @@ def rows_where(found: Filter, columns: Mapping[str, Column], num_rows: int) -> N
             return mask
         case Has() | IsTrue() | IsIn() | Ordered():
             mask = np.zeros(num_rows, np.bool_)
-            mask[_rows(found, _column(found, columns))] = True
+            column = column_named(found.name, columns, "where", f" at character {found.at}")
+            mask[_rows(found, column)] = True
             return mask
 
 
@@ -114,11 +115,12 @@ def _rows(test: Has | IsTrue | IsIn | Ordered, column: Column) -> NDArray[np.uin
             return column.rows_ordered(ORDERINGS[sign], value)
 
 
-def _column(test: Has | IsTrue | IsIn | Ordered, columns: Mapping[str, Column]) -> Column:
-    column = columns.get(test.name)
+def column_named(name: str, columns: Mapping[str, Column], option: str, place: str = "") -> Column:
+    """The column of an attribute. Raises InputError, which begins with `option`, for one that no row has."""
+    column = columns.get(name)
     if column is not None:
         return column
-    names = [name[:_NAME_CHARS] for name in islice(columns, _NAMES_COMPARED)]
-    alike = get_close_matches(test.name[:_NAME_CHARS], names, n=1, cutoff=0.0)
+    names = [known[:_NAME_CHARS] for known in islice(columns, _NAMES_COMPARED)]
+    alike = get_close_matches(name[:_NAME_CHARS], names, n=1, cutoff=0.0)
     advice = f"the closest is {alike[0]!r}" if alike else "the catalogue has no attributes"
-    raise InputError(f"where: no attribute {test.name[:_NAME_CHARS]!r} at character {test.at}; {advice}")
+    raise InputError(f"{option}: no attribute {name[:_NAME_CHARS]!r}{place}; {advice}")

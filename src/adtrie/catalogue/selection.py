@@ -15,7 +15,7 @@ from adtrie.catalogue.build import Parts
 from adtrie.catalogue.columns import Column, read_columns
 from adtrie.catalogue.eligible import EligibleTrie
 from adtrie.catalogue.filter_syntax import parse
-from adtrie.catalogue.filters import rows_where
+from adtrie.catalogue.filters import column_named, rows_where
 from adtrie.catalogue.sequences import Int64, range_indices
 from adtrie.catalogue.strings import StringTable
 from adtrie.catalogue.trie import Trie
@@ -70,6 +70,10 @@ class Selector:
             denied, unknown = self._with_ids("deny_ids", deny_ids)
             rows, num_unknown = rows - denied, num_unknown + unknown
         return Selection(self._parts.trie, self._entries_of(rows), rows, num_unknown)
+
+    def column(self, name: str) -> Column:
+        """The values of one attribute. Raises InputError for an unknown one, naming the closest."""
+        return column_named(name, self._columns, "at most")
 
     @cached_property
     def _columns(self) -> dict[str, Column]:

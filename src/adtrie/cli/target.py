@@ -15,6 +15,7 @@ from adtrie.cli.options import (
     JsonOption,
     ModeChoice,
     ModelOption,
+    PreferChoice,
     ScoreChoice,
     ThreadsOption,
     WeightsChoice,
@@ -25,8 +26,8 @@ from adtrie.cli.text_files import read_lines
 from adtrie.errors import CapacityError, InputError
 
 if TYPE_CHECKING:
-    from adtrie.api import Hits
     from adtrie.catalogue import Catalogue, Selection
+    from adtrie.request import Hits
 
 NAME = "target"
 EXAMPLE = 'Example: adtrie target -m smollm2-135m -c products.cat --k 3 "sim free iphone 6s 32gb silver"'
@@ -50,6 +51,22 @@ def command(
     max_rows: Annotated[
         int, typer.Option(min=1, help="Row budget: of exact in total, of verify per forward.")
     ] = 4096,
+    prefer: Annotated[
+        PreferChoice,
+        typer.Option(help="What exact saves: auto (milliseconds), rows, or forwards of up to 1,024 rows."),
+    ] = PreferChoice.auto,
+    deadline_ms: Annotated[
+        float | None,
+        typer.Option(min=0, help="Time per query: the best answer so far with its gap, maybe none."),
+    ] = None,
+    bid_weight: Annotated[
+        float,
+        typer.Option(min=0, help="Add this x log(bid) to each score; an entry without a bid has 1."),
+    ] = 0.0,
+    at_most: Annotated[
+        str | None,
+        typer.Option(help="At most NUMBER entries per value of ATTRIBUTE, as in 1:advertiser (exact only)."),
+    ] = None,
     prompt_template: Annotated[
         str | None,
         typer.Option(
@@ -69,21 +86,27 @@ def command(
 ) -> None:
     """Print the best entries of a catalogue for each query: always valid, ranked, with their scores.
 
-    Scores are sums of natural log-probabilities. A gap of 0 proves that no other entry scores higher (of
-    those that --where and the ids leave). A line of standard input that is no query (empty, too long, not
-    UTF-8) is reported, the others are answered, and the exit code is 1.
+    Scores are sums of natural log-probabilities, with --bid-weight plus that times log(bid). A gap of 0
+    proves that no other entry scores higher (of those that --where, --at-most and the ids leave). A line of
+    standard input that is no query (empty, too long, not UTF-8) is reported, the others are answered, and the
+    exit code is 1.
     """
-    from adtrie.api import TargetOptions, load_model
+    from adtrie.api import load_model
     from adtrie.catalogue import Catalogue
     from adtrie.prompt import PromptTemplate
+    from adtrie.request import TargetOptions
 
-    options = TargetOptions(k, mode.value, score.value, width, max_rows)
+    options = TargetOptions(
+        k, mode.value, score.value, width, max_rows, prefer.value, deadline_ms, bid_weight, at_most
+    )
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
     opened = Catalogue.open(catalogue)
     selection = select(opened, where, allow_ids, deny_ids)
     announce(model)
     loaded = load_model(model, adapter=adapter, weights=weights.value, threads=threads)
     opened.check_tokenizer(loaded.tokenizer.fingerprint)
+    if options.deadline_ms is not None:
+        loaded.warm(options, template)
     num_refused = 0
     for line in queries.lines(query, "queries"):
         try:

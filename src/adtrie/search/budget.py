@@ -39,7 +39,7 @@ class Budget:
             limit = min(limit, self.deadline.most_rows(paid + limit) - paid)
         rows = np.arange(1, limit + 1)
         if self.prefer == "rows":
-            return FORWARD_AS_ROWS + rows
+            return np.asarray(FORWARD_AS_ROWS + rows, np.float64)
         if self.prefer == "forwards":
             return np.ones(rows.size)
         return self.cost.ms_of(rows + paid) - (self.cost.ms(paid + 1) - self.cost.ms(1))

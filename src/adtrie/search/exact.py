@@ -38,7 +38,7 @@ from adtrie.search.seeds import check_seeds, seeded_levels
 from adtrie.search.speculate import useful_rows
 
 if TYPE_CHECKING:
-    from adtrie.catalogue.prior import Prior
+    from adtrie.catalogue.prior import Bonus
     from adtrie.catalogue.trie import Trie
 
 
@@ -51,7 +51,7 @@ def exact(
     max_rows: int = 4096,
     seeds: ArrayLike | None = None,
     *,
-    prior: Prior | None = None,
+    prior: Bonus | None = None,
     prefer: Prefer = "auto",
     deadline: Deadline | None = None,
     caps: Caps | None = None,

@@ -64,8 +64,14 @@ class Guesses:
         return cls(nodes, mean, variance, np.ones(nodes.size), _chance(mean, variance, least), least)
 
     def __getitem__(self, keep: NDArray[np.int64] | NDArray[np.bool_]) -> Guesses:
-        columns = (self.nodes, self.mean, self.variance, self.weight, self.chance)
-        return Guesses(*(column[keep] for column in columns), self.least)
+        return Guesses(
+            self.nodes[keep],
+            self.mean[keep],
+            self.variance[keep],
+            self.weight[keep],
+            self.chance[keep],
+            self.least,
+        )
 
     def __add__(self, other: Guesses) -> Guesses:
         return Guesses(

@@ -25,7 +25,7 @@ from adtrie.search.scorer import (
 )
 
 if TYPE_CHECKING:
-    from adtrie.catalogue.prior import Prior
+    from adtrie.catalogue.prior import Bonus
     from adtrie.catalogue.trie import Trie
 
 
@@ -50,7 +50,7 @@ class _Pool:
 
 
 def stepwise(
-    scorer: Scorer, trie: Trie, prompt: Any, k: int, width: int, *, prior: Prior | None = None
+    scorer: Scorer, trie: Trie, prompt: Any, k: int, width: int, *, prior: Bonus | None = None
 ) -> SearchResult:
     """The best min(k, width) entries that a beam of `width` keeps to the end.
 

@@ -27,7 +27,7 @@ from adtrie.search.scorer import (
 )
 
 if TYPE_CHECKING:
-    from adtrie.catalogue.prior import Prior
+    from adtrie.catalogue.prior import Bonus
     from adtrie.catalogue.trie import Trie
 
 
@@ -40,7 +40,7 @@ def verify(
     cost: RowCost,
     max_rows_per_forward: int = 1024,
     *,
-    prior: Prior | None = None,
+    prior: Bonus | None = None,
 ) -> SearchResult:
     """The entries, scores and gap of `stepwise(scorer, trie, prompt, k, width, prior=prior)`.
 
