@@ -47,7 +47,7 @@ def look_up(
         return verify(beam, trie, prompt, k, options.beam_width, cost(), options.max_rows, prior=bonus)
     caps = _caps(catalogue, options.cap, selection)
     if caps is not None:
-        k = min(k, caps.num_possible(None if selection is None else selection.entries.members()))
+        k = caps.num_possible(k, None if selection is None else selection.entries.members())
     seeds = None
     if selection is not None:
         seeds = whole_set(trie, selection.entries, len(prompt), k, cost(), options.max_rows)

@@ -26,6 +26,12 @@ class Bids:
         """InputError for a bid that is not a finite number above 0, naming the row."""
         self._row_ptr = None if row_ptr is None else row_ptr.astype(np.int64)
         self._table = MaxTable(np.log(_check_bids(bids)))
+        self._best_rows: tuple[MaxVersion, EntrySet | None, Int64] | None = None
+
+    @property
+    def one_row_each(self) -> bool:
+        """Whether every entry has one row."""
+        return self._row_ptr is None
 
     @property
     def num_rows(self) -> int:
@@ -55,16 +61,25 @@ class Bids:
         return _BidBonus(self._table.now, check_weight(weight), self._row_ptr)
 
     def best_row(self, rows: EntrySet | None) -> Int64:
-        """int64[N]: the row of each entry with the highest bid now, of those in `rows` where it has any."""
-        every = np.arange(self.num_rows)
+        """int64[N]: the row of each entry with the highest bid now, of those in `rows` where it has any.
+
+        The same array as the last time while neither bids nor `rows` changed.
+        """
+        version, last = self._table.now, self._best_rows
+        if last is None or last[0] is not version or last[1] is not rows:
+            last = self._best_rows = version, rows, self._find_best(version, rows)
+        return last[2]
+
+    def _find_best(self, version: MaxVersion, rows: EntrySet | None) -> Int64:
+        every = np.arange(version.size)
         if self._row_ptr is None:
             return every
-        bids = self._table.now.values(every)
+        bids = version.values(every)
         if rows is not None:
             bids[~rows.contains(every)] = -np.inf
-        first = np.minimum(self._row_ptr[:-1], self.num_rows - 1)
-        size = np.maximum(np.diff(np.append(first, self.num_rows)), 1)
-        highest = np.maximum.reduceat(bids, first).repeat(size)[: self.num_rows]
+        first = np.minimum(self._row_ptr[:-1], every.size - 1)
+        size = np.maximum(np.diff(np.append(first, every.size)), 1)
+        highest = np.maximum.reduceat(bids, first).repeat(size)[: every.size]
         best = np.flatnonzero(bids >= highest)
         found: Int64 = best[np.minimum(best.searchsorted(first), best.size - 1)]
         return found

@@ -18,7 +18,7 @@ from adtrie.catalogue.bids import Bids
 from adtrie.catalogue.bitmap import EntrySet
 from adtrie.catalogue.build import NO_BID, BatchTokenizer, Builder, BuildOptions, BuildReport, Parts, Progress
 from adtrie.catalogue.columns import row_attributes
-from adtrie.catalogue.groups import entry_groups
+from adtrie.catalogue.groups import Groups
 from adtrie.catalogue.layout import CatalogueInfo, from_arrays, read_info, to_arrays
 from adtrie.catalogue.row_files import RowFile
 from adtrie.catalogue.rows import rows_from_memory
@@ -186,8 +186,11 @@ class Catalogue:
         It is that of the entry's row (of the selection) with the highest bid, the first of several. Raises
         InputError for an unknown attribute, or one with several values in one row.
         """
-        rows = None if selection is None else selection.rows
-        return entry_groups(self._selector.column(attribute), self.bids, rows)
+        return self._groups.of(attribute, None if selection is None else selection.rows)
+
+    @cached_property
+    def _groups(self) -> Groups:
+        return Groups(self._selector.column, self.bids)
 
     def attributes(self, entry: int) -> dict[str, Any]:
         """Attributes of the entry's row with the highest bid (the first such); empty when it has none."""

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from adtrie.catalogue.bids import Bids
 from adtrie.catalogue.bitmap import EntrySet
 from adtrie.catalogue.columns import Column
+from adtrie.catalogue.sequences import Int64
 from adtrie.errors import InputError
 
 Int32 = NDArray[np.int32]
 
 
-def entry_groups(column: Column, bids: Bids, rows: EntrySet | None) -> Int32:
-    """int32[N]: the group of each entry's row (of `rows`, None: of all) with the highest bid, -1 for none.
+class Groups:
+    """The groups of all entries by attribute. The last answer is kept: requests in a row ask the same."""
 
-    The first of several such rows. Raises InputError when a row has several values.
-    """
-    groups = row_groups(column, bids.num_rows)
-    return np.asarray(groups[bids.best_row(rows)])
+    def __init__(self, column: Callable[[str], Column], bids: Bids) -> None:
+        self._column, self._bids = column, bids
+        self._rows: dict[str, Int32] = {}
+        self._last: tuple[str, EntrySet | None, Int64, Int32] | None = None
+
+    def of(self, attribute: str, rows: EntrySet | None) -> Int32:
+        """int32[N]: the group of each entry's row (of `rows`, None: of all) with the highest bid.
+
+        The first of several such rows; -1 for one without a value. Raises InputError for an unknown attribute,
+        and when a row has several values.
+        """
+        if attribute not in self._rows:
+            self._rows[attribute] = row_groups(self._column(attribute), self._bids.num_rows)
+        groups, last = self._rows[attribute], self._last
+        if self._bids.one_row_each:
+            return groups
+        best = self._bids.best_row(rows)
+        if last is not None and last[:2] == (attribute, rows) and last[2] is best:
+            return last[3]
+        found = np.asarray(groups[best])
+        self._last = attribute, rows, best, found
+        return found
 
 
 def row_groups(column: Column, num_rows: int) -> Int32:

@@ -102,6 +102,8 @@ def command(
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
     opened = Catalogue.open(catalogue)
     selection = select(opened, where, allow_ids, deny_ids)
+    if options.cap is not None:  # a wrong attribute is wrong for every query
+        opened.groups(options.cap[1], selection)
     announce(model)
     loaded = load_model(model, adapter=adapter, weights=weights.value, threads=threads)
     opened.check_tokenizer(loaded.tokenizer.fingerprint)

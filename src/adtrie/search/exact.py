@@ -70,7 +70,7 @@ def exact(
     nodes = Frontier(scorer, trie, tokens, check_prior(prior, trie.num_entries))
     caps = check_caps(caps, trie.num_entries)
     if caps is not None:
-        k = min(k, caps.num_possible())
+        k = caps.num_possible(k)
     search = _Search(nodes, trie, Finished(k, caps), Budget(cost, max_rows, check_prefer(prefer), deadline))
     levels = search.first_levels(guesses)
     while levels:

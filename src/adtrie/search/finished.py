@@ -19,6 +19,9 @@ Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 
 
+_LOOKED_AT = 10_000  # entries that mostly show that there are enough groups
+
+
 @dataclass(frozen=True, eq=False)
 class Caps:
     """At most `at_most` answers of each group; groups int32[N] by entry, -1: in none, not limited."""
@@ -26,11 +29,16 @@ class Caps:
     groups: NDArray[np.int32]
     at_most: int
 
-    def num_possible(self, entries: Int64 | None = None) -> int:
-        """How many entries (of `entries`, by default of all) can be returned together."""
+    def num_possible(self, wanted: int, entries: Int64 | None = None) -> int:
+        """How many entries (of `entries`, by default of all) can be returned together, at most `wanted`."""
         groups = self.groups if entries is None else self.groups[entries]
+        some = min(self._num_allowed(groups[:_LOOKED_AT]), wanted)
+        return some if some == wanted else min(self._num_allowed(groups), wanted)
+
+    def _num_allowed(self, groups: NDArray[np.int32]) -> int:
         limited = groups[groups >= 0]
-        return int(groups.size - limited.size + np.minimum(np.bincount(limited), self.at_most).sum())
+        sizes = np.unique(limited, return_counts=True)[1]
+        return int(groups.size - limited.size + np.minimum(sizes, self.at_most).sum())
 
 
 class Finished:
@@ -84,8 +92,11 @@ class Finished:
         room = np.ones(bounds.size, np.bool_)
         held = self.caps.groups[self.entries]
         group = np.where(hi - lo == 1, self.caps.groups[lo], -1)
-        for full in np.flatnonzero(np.bincount(held[held >= 0]) >= self.caps.at_most):
-            last = np.flatnonzero(held == full)[-1]
+        for full in set(held[held >= 0].tolist()):
+            places = np.flatnonzero(held == full)
+            if places.size < self.caps.at_most:
+                continue
+            last = places[-1]
             same = group == full
             room[same] = _beats(bounds[same], lo[same], self.totals[last], self.entries[last])
         return room
