@@ -1,7 +1,7 @@
 """Searches over 12,613 keywords with SmolLM2-135M: `python -m benchmarks.search [SECTION ...]`.
 
 Sections: verify_law and exact_law (answers checked), modes (milliseconds of our three searches), free_rows
-(forwards where rows cost nothing), peers (transformers' constrained beam search).
+(X (transformers' constrained beam search).
 The model is the tuned one unless `--adapter none`, whose results end in _untuned.
 Each writes benchmarks/results/search_SECTION.json. Nothing is timed before its answers are checked.
 """
@@ -12,9 +12,9 @@ import argparse
 import json
 from typing import Any
 
-from benchmarks import machine, search_laws, search_modes, search_peers, search_setting
+from benchmarks import machine, search_anytime, search_laws, search_modes, search_peers, search_setting
 
-SECTIONS = ("verify_law", "exact_law", "modes", "free_rows", "peers")
+SECTIONS = ("verify_law", "exact_law", "modes", "free_rows", "anytime", "settings", "peers")
 
 
 def verify_law(options: argparse.Namespace) -> dict[str, Any]:
@@ -40,6 +40,18 @@ def free_rows(options: argparse.Namespace) -> dict[str, Any]:
     return search_modes.forwards_with_free_rows(setting)
 
 
+def anytime(options: argparse.Namespace) -> dict[str, Any]:
+    """Recall against the true top 10 at each time budget."""
+    setting = search_setting.load(options.queries, adapter=options.adapter, split=options.split)
+    return search_anytime.curves(setting, setting.model.engine.latency())
+
+
+def settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Rows and forwards of exact in each setting."""
+    setting = search_setting.load(options.queries, adapter=options.adapter, split=options.split)
+    return search_anytime.settings(setting, setting.model.engine.latency())
+
+
 def peers(options: argparse.Namespace) -> dict[str, Any]:
     """Against transformers on the same model, keywords and prompts."""
     setting = search_setting.load(min(options.queries, options.peer_queries), adapter=options.adapter)
@@ -56,6 +68,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--peer-queries", type=int, default=20)
     parser.add_argument("--adapter", default=search_setting.TASK, help="name or folder; none: untuned")
+    parser.add_argument("--split", default="test", help="of anytime and settings; guesses are set on dev")
     options = parser.parse_args()
     options.adapter = search_setting.adapter_named(options.adapter)
     run = {
@@ -63,6 +76,8 @@ def main() -> None:
         "exact_law": exact_law,
         "modes": modes,
         "free_rows": free_rows,
+        "anytime": anytime,
+        "settings": settings,
         "peers": peers,
     }
     for section in options.sections:
