@@ -10,13 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from adtrie import demo
-from adtrie.api import Hit, Hits
 from adtrie.cli import app
 from adtrie.creative import Creative, Drafts
 from adtrie.errors import ModelError
 from adtrie.evaluate import Brief, CreativeTask
 from adtrie.models.alias import cached_path
 from adtrie.prompt import CREATE_TEMPLATE
+from adtrie.request import Hit, Hits
 
 
 def hits(entries: Sequence[tuple[str, float]], ms: float = 1.0, gap: float = 0.0, forwards: int = 1) -> Hits:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adtrie.api import Hits, Mode, Model, load_model
+from adtrie.api import Model, load_model
 from adtrie.catalogue import Catalogue
 from adtrie.creative import Drafts
 from adtrie.errors import ModelError
@@ -26,6 +26,7 @@ from adtrie.evaluate import (
 )
 from adtrie.evaluate.creative_tasks import templates_of
 from adtrie.models import shipped_adapters
+from adtrie.request import Hits, Mode
 
 Note = Callable[[str], None]
 Advance = Callable[[int, int], None]

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from adtrie.api import Hits, Model, TargetOptions
+from adtrie.api import Model
 from adtrie.catalogue import Catalogue, Prior, Selection
 from adtrie.models import Tokenizer
 from adtrie.prompt import PromptTemplate
+from adtrie.request import Hits, TargetOptions
 from adtrie.search.fates import Fate, Fates, fates_of_beam, fates_of_exact, levels_of
 from adtrie.search.recording import ROOT, Explored, Recorder
 from adtrie.search.scorer import Scorer
