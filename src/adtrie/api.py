@@ -23,7 +23,7 @@ from adtrie.engine.engine import Activations
 from adtrie.engine.pooling import mean_hidden_states
 from adtrie.engine.weights import WeightFormat
 from adtrie.errors import InputError
-from adtrie.lookup import look_up
+from adtrie.lookup import NOTHING, Lookup, Run
 from adtrie.models import AdaptedCheckpoint, Checkpoint, Tokenizer, open_tuned
 from adtrie.prompt import CREATE_TEMPLATE, DEFAULT_TEMPLATE, PromptTemplate, normalise_query
 from adtrie.request import SESSION_ROWS, Hit, Hits, Mode, Score, TargetOptions
@@ -31,7 +31,7 @@ from adtrie.search.budget import Prefer
 from adtrie.search.deadline import Clock, Deadline, Pace
 from adtrie.search.enumerate import score_entries
 from adtrie.search.sampling import Sampling
-from adtrie.search.scorer import Scorer, SearchResult
+from adtrie.search.scorer import SearchResult
 from adtrie.search.text_rules import TextRules
 
 MAX_SESSIONS = 4  # each holds the keys and values of one template's prefix
@@ -145,11 +145,11 @@ class Model:
         prior: Bonus | None = None,
         selection: Selection | None = None,
         seeds: Neighbours | ArrayLike | None = None,
-        observe: Callable[[Scorer], Scorer] | None = None,
+        observe: Callable[[Lookup], Run] | None = None,
     ) -> Hits:
         """`target` with its options checked before; `selection` is one of the catalogue's `select`.
 
-        `observe` is given the engine's scorer and returns the one to search with: `search.recording`.
+        `observe` is given what is searched and returns what runs it: `explain`.
         """
         deadline = None
         if options.deadline_ms is not None:
@@ -165,17 +165,12 @@ class Model:
             session = self._session(template, options)
             started = time.perf_counter()
             prompt = template.query_tokens(text, self.tokenizer)
-            result = look_up(
-                session if observe is None else observe(session),
-                catalogue,
-                prompt,
-                options,
-                self.engine.latency,
-                prior=prior,
-                selection=selection,
-                seeds=seeds.of(text) if isinstance(seeds, Neighbours) else seeds,
-                deadline=deadline,
-            )
+            named = seeds.of(text) if isinstance(seeds, Neighbours) else seeds
+            lookup = Lookup.of(catalogue, options, prior, selection, named)
+            result = NOTHING
+            if lookup is not None:
+                run = lookup.run if observe is None else observe(lookup)
+                result = run(session, prompt, self.engine.latency, deadline)
             hits = _hits(catalogue, result, selection)
             ms = (time.perf_counter() - started) * 1e3
             if deadline is not None:

@@ -140,7 +140,7 @@ def command(
             answering.refresh()
             asked = (loaded, line.text, answering.catalogue, options, template)
             if explain or why is not None:
-                said = explain_query(*asked, selection=answering.selection)
+                said = explain_query(*asked, selection=answering.selection, seeds=answering.seeds)
                 hits, more = said.hits, _explained(said, explain, why, filters)
             else:
                 hits, more = Model.answer(*asked, selection=answering.selection, seeds=answering.seeds), {}
