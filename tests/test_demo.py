@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from adtrie.api import Hit, Hits, Model, load_model
+from adtrie.api import Model, load_model
 from adtrie.catalogue import Catalogue
 from adtrie.cli import app
 from adtrie.creative import Creative, Drafts
@@ -22,6 +22,7 @@ from adtrie.errors import ModelError
 from adtrie.evaluate import Brief, CreativeTask, Pair
 from adtrie.models.alias import cached_path
 from adtrie.prompt import CREATE_TEMPLATE, PromptTemplate
+from adtrie.request import Hit, Hits
 
 
 def hits(entries: Sequence[tuple[str, float]], ms: float = 1.0, gap: float = 0.0, forwards: int = 1) -> Hits:

@@ -30,6 +30,8 @@ ALLOWED: dict[str, set[str] | None] = {
     "search": CORE | {"catalogue"},
     "train": CORE | {"format", "models", "engine", "prompt", "catalogue", "evaluate"},
     "evaluate": ANYTHING,
+    "request": {"errors", "catalogue", "search"},
+    "lookup": CORE | {"catalogue", "search", "request"},
     "creative": CORE | {"models", "prompt", "search"},
     "api": ANYTHING,
     "explain": ANYTHING,

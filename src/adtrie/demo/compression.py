@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adtrie.api import Hits, Model, load_model
+from adtrie.api import Model, load_model
 from adtrie.compress.settings import preset
 from adtrie.compression import Job, compress
 from adtrie.evaluate import Pair, percentiles
+from adtrie.request import Hits
 
 Ask = Callable[[Model, str], Hits]
 

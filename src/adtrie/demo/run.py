@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from adtrie.api import Hits, Mode, Model, load_model
+from adtrie.api import Model, load_model
 from adtrie.catalogue import Catalogue
 from adtrie.demo.compression import Compressed, demonstrate
 from adtrie.demo.writing import CREATE_TASK, AdText, write_ad
@@ -26,6 +26,7 @@ from adtrie.evaluate import (
     recall_at_k,
 )
 from adtrie.models import shipped_adapters
+from adtrie.request import Hits, Mode
 
 Note = Callable[[str], None]
 Progress = Callable[[str, float], None]  # what is done, the share of it
