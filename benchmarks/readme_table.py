@@ -110,7 +110,7 @@ def _targeting_rows(report: dict[str, Any]) -> list[str]:
         name += f" with {neighbours} neighbours" if neighbours else ""
         valid = "" if score["validity"] is None else f"{100 * score['validity']:.0f} %"
         cells = [_span(score["at_1"]), _span(score["at_k"]), f"{score['mrr']:.3f}", valid]
-        cost = costs[score["group"]] if score["method"] == "adtrie" else None
+        cost = costs.get(score["group"]) if score["method"] == "adtrie" else None
         cells.append(f"{cost['forwards']:.0f}" if cost else "")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines

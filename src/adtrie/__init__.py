@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from adtrie.api import Hit, Hits, Model, TargetOptions, load_model
-    from adtrie.catalogue import Catalogue, EntrySet, Neighbours, Prior, Selection
+    from adtrie.catalogue import Catalogue, EntrySet, Fusion, Neighbours, Prior, Selection
     from adtrie.creative import Creative, Drafts
     from adtrie.errors import (
         AdtrieError,
@@ -29,7 +29,7 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "adtrie.api": ("Hit", "Hits", "Model", "TargetOptions", "load_model"),
-    "adtrie.catalogue": ("Catalogue", "EntrySet", "Neighbours", "Prior", "Selection"),
+    "adtrie.catalogue": ("Catalogue", "EntrySet", "Fusion", "Neighbours", "Prior", "Selection"),
     "adtrie.creative": ("Creative", "Drafts"),
     "adtrie.live": ("LiveCatalogue",),
     "adtrie.prompt": ("PromptTemplate",),
@@ -54,6 +54,7 @@ __all__ = [
     "Drafts",
     "EntrySet",
     "FormatError",
+    "Fusion",
     "Hit",
     "Hits",
     "InputError",

@@ -207,7 +207,8 @@ class Model:
         `prior` adds a constant to the score of each entry; `gap` proves the order of these sums.
         `where`, `allow_ids`, `deny_ids` bound what may be returned (`Catalogue.select`, which see for many
         requests with one selection). `seeds`: entries by number, or the neighbours of each query, scored
-        besides what the search finds: exact finds the same in fewer rows, a beam cannot lose them. Raises
+        besides what the search finds: exact finds the same in fewer rows, a beam cannot lose them. A fusion
+        of the neighbours adds what it says to each entry's score, as a prior does. Raises
         InputError for a query, option or filter that is wrong, CatalogueError for a catalogue of another
         tokenizer, CapacityError for a prompt above the context.
         """
@@ -243,6 +244,8 @@ class Model:
             started = time.perf_counter()
             prompt = template.query_tokens(text, self.tokenizer)
             named = seeds.of(text) if isinstance(seeds, Neighbours) else seeds
+            if isinstance(seeds, Neighbours) and (bonus := seeds.bonus(text)) is not None:
+                prior = Prior(bonus if prior is None else prior.values + bonus)
             scorer = session if observe is None else observe(session)
             result = self._search(scorer, catalogue.trie, prompt, options, prior, selection, named)
             hits = _hits(catalogue, result, selection)

@@ -191,3 +191,23 @@ def test_neighbours_by_text_and_by_past_queries(ask: Run, tmp_path: Path) -> Non
     assert "1 past queries, 1 rows left out" in result.stderr
     past.write_text("query,label\nzzz,no such label\n", encoding="utf-8")
     assert "none of the 1 labels" in ask("--past", past, "zzz").stderr
+
+
+def test_a_fusion_ranks_by_the_sum(ask: Run, tmp_path: Path) -> None:
+    fusion, past = tmp_path / "fusion.json", tmp_path / "past.csv"
+    weights = {"text": 0.0, "past": 0.0, "larger": 500.0, "seen": 0.0, "frequency": 0.0}
+    fusion.write_text(
+        json.dumps({"version": 1, "nats": weights, "alone": weights, "learned_from": {}}), encoding="utf-8"
+    )
+    past.write_text(f"query,label\nzzz,{NAMES[4]}\n", encoding="utf-8")
+    for query, best in ((NAMES[3], NAMES[3]), ("zzz", NAMES[4])):
+        (plain,) = answers(ask("--json", query))
+        for mode in ("exact", "verify", "stepwise"):
+            result = ask("--json", "--mode", mode, "--past", past, "--fusion", fusion, query)
+            assert result.exit_code == 0, result.stderr
+            first, score = (answers(result)[0]["results"][0][key] for key in ("text", "score"))
+            before = next(hit["score"] for hit in plain["results"] if hit["text"] == best)
+            assert (first, round(score - before)) == (best, 500)
+    assert ask("--fusion", tmp_path / "none.json", "x").exit_code == 1
+    assert ask("--fusion", fusion, "--deny-ids", past, "x").exit_code == 2
+    assert ask("--fusion", fusion, "--explain", "x").exit_code == 2

@@ -7,6 +7,7 @@ from adtrie.catalogue.clusters import balanced_codes
 from adtrie.catalogue.code_tokens import CodeTokens, token_range, unused_tokens
 from adtrie.catalogue.codes import CodeTable
 from adtrie.catalogue.eligible import EligibleTrie
+from adtrie.catalogue.fusion import Fusion
 from adtrie.catalogue.layout import CatalogueInfo
 from adtrie.catalogue.neighbours import Neighbours
 from adtrie.catalogue.nodes import Children, Remaining, Subtree
@@ -26,6 +27,7 @@ __all__ = [
     "Coding",
     "EligibleTrie",
     "EntrySet",
+    "Fusion",
     "Merge",
     "Neighbours",
     "Payload",

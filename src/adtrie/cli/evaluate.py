@@ -14,7 +14,7 @@ import typer
 
 from adtrie.cli.doctor import examine
 from adtrie.cli.measure import AUTO, Plan, target_pairs, target_task, write_task
-from adtrie.cli.neighbours import NeighboursOption
+from adtrie.cli.neighbours import FusionOption, NeighboursOption, read_fusion
 from adtrie.cli.options import (
     AdapterOption,
     JsonOption,
@@ -75,6 +75,10 @@ def command(
         typer.Option(help="Prior: -alpha times an entry's log-probability without a query; auto: by dev."),
     ] = None,
     neighbours: NeighboursOption = None,
+    fusion: FusionOption = None,
+    learn_fusion: Annotated[
+        Path | None, typer.Option(help="Learn on dev rows what resemblance adds, write it there, and use it.")
+    ] = None,
     check_draft: Annotated[
         bool, typer.Option("--check-draft", help="For ad text: write all of it without guesses too; compare.")
     ] = False,
@@ -99,10 +103,23 @@ def command(
     from adtrie.evaluate.creative_tasks import CREATIVE_TASK_NAMES
     from adtrie.prompt import PromptTemplate
 
-    _check_page(html)
+    _check_writable({"--html": html, "--learn-fusion": learn_fusion})
+    if fusion is not None and learn_fusion is not None:
+        raise typer.BadParameter("--fusion and --learn-fusion exclude each other")
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
     plan = Plan(
-        model, adapter, template, weights, threads, split.value, rows, floors, _alpha(alpha), neighbours
+        model,
+        adapter,
+        template,
+        weights,
+        threads,
+        split.value,
+        rows,
+        floors,
+        _alpha(alpha),
+        neighbours,
+        read_fusion(fusion),
+        learn_fusion,
     )
     report: Report
     if task in CREATIVE_TASK_NAMES:
@@ -112,6 +129,8 @@ def command(
             "--width": width,
             "--alpha": alpha,
             "--neighbours": neighbours,
+            "--fusion": fusion,
+            "--learn-fusion": learn_fusion,
         }
         searching |= {"--pairs": pairs, "--catalogue": catalogue}
         _refuse(searching, f"task {task} writes ad text and searches no catalogue")
@@ -169,12 +188,15 @@ def _publish(report: Report, html: Path | None, json: bool) -> None:
         fail(f"{report.defect} {DEFECT}")
 
 
-def _check_page(html: Path | None) -> None:
-    """Known before the long part: whether the page can be written."""
-    if html is None:
-        return
-    if html.is_dir() or not html.parent.is_dir() or not os.access(html.parent, os.W_OK):
-        raise InputError(f"--html: cannot write {html}; name a file in a folder that exists and is writable")
+def _check_writable(files: Mapping[str, Path | None]) -> None:
+    """Known before the long part: whether what is asked for can be written."""
+    for option, path in files.items():
+        if path is None:
+            continue
+        if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+            raise InputError(
+                f"{option}: cannot write {path}; name a file in a folder that exists and is writable"
+            )
 
 
 def _refuse(given: Mapping[str, object], reason: str) -> None:

@@ -12,7 +12,7 @@ import typer
 from adtrie.cli import explanation, queries
 from adtrie.cli.catalogues import Answering
 from adtrie.cli.download import announce
-from adtrie.cli.neighbours import NeighboursOption, PastOption
+from adtrie.cli.neighbours import FusionOption, NeighboursOption, PastOption
 from adtrie.cli.options import (
     AdapterOption,
     JsonOption,
@@ -79,6 +79,7 @@ def command(
     deny_ids: Annotated[Path | None, typer.Option(help="No row with these ids, one a line.")] = None,
     neighbours: NeighboursOption = None,
     past: PastOption = None,
+    fusion: FusionOption = None,
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Also what was expanded, cut and left out, and the time it took."),
@@ -99,12 +100,15 @@ def command(
     from adtrie.explain import explain as explain_query
     from adtrie.prompt import PromptTemplate
 
-    if (explain or why is not None) and (neighbours is not None or past is not None):
-        raise typer.BadParameter("--explain and --why follow a search without --neighbours and --past")
+    resembling = any(option is not None for option in (neighbours, past, fusion))
+    if (explain or why is not None) and resembling:
+        raise typer.BadParameter("--explain and --why follow a search without --neighbours, --past, --fusion")
+    if fusion is not None and any(option is not None for option in (where, block, allow_ids, deny_ids)):
+        raise typer.BadParameter("--fusion cannot be combined with filters yet")
     options = TargetOptions(k, mode.value, score.value, width, max_rows)
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
     passing = filter_of(where, block, taxonomy)
-    answering = Answering(catalogue, passing, allow_ids, deny_ids, neighbours, past)
+    answering = Answering(catalogue, passing, allow_ids, deny_ids, neighbours, past, fusion)
     filters = filters_of(answering.catalogue, passing, allow_ids, deny_ids) if why is not None else {}
     announce(model)
     loaded = load_model(model, adapter=adapter, weights=weights.value, threads=threads)
