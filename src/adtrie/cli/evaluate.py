@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adtrie.cli.create import beams_of
 from adtrie.cli.doctor import examine
 from adtrie.cli.measure import AUTO, Plan, target_pairs, target_task, write_task
 from adtrie.cli.neighbours import FusionOption, NeighboursOption, read_fusion
 from adtrie.cli.options import (
     AdapterOption,
+    BeamsOption,
+    FactWeightOption,
     JsonOption,
+    LengthPenaltyOption,
     ModeChoice,
     ThreadsOption,
     WeightsChoice,
@@ -82,6 +86,9 @@ def command(
     check_draft: Annotated[
         bool, typer.Option("--check-draft", help="For ad text: write all of it without guesses too; compare.")
     ] = False,
+    beams: BeamsOption = None,
+    length_penalty: LengthPenaltyOption = None,
+    fact_weight: FactWeightOption = None,
     prompt_template: Annotated[
         str | None, typer.Option(help="Text with one {query}, or @FILE; default: the adapter's, or our own.")
     ] = None,
@@ -134,9 +141,14 @@ def command(
         }
         searching |= {"--pairs": pairs, "--catalogue": catalogue}
         _refuse(searching, f"task {task} writes ad text and searches no catalogue")
-        report = write_task(plan, task, check_draft)
+        kept = beams_of(beams, length_penalty, fact_weight)
+        if kept.width > 1:
+            _refuse({"--check-draft": check_draft or None}, "a beam is not drafted")
+        report = write_task(plan, task, kept, check_draft)
     else:
-        _refuse({"--check-draft": check_draft or None}, "it is for tasks that write ad text")
+        writing: dict[str, object] = {"--check-draft": check_draft or None, "--beams": beams}
+        writing |= {"--length-penalty": length_penalty, "--fact-weight": fact_weight}
+        _refuse(writing, "that is for tasks that write ad text")
         options = TargetOptions(k or 10, (mode or ModeChoice.verify).value, width=width or 10)
         report = _target(plan, task, pairs, catalogue, options)
     _publish(report, html, json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from adtrie.evaluate.questions import Questions
     from adtrie.evaluate.targeting import TargetingReport
     from adtrie.prompt import PromptTemplate
+    from adtrie.search.generate import Beams
 
 DevRows = Callable[[int], "Questions"]  # so many dev rows, warm and cold each
 AUTO, NUM_DEV = -1.0, 200  # alpha to be chosen, and on how many dev rows, warm and cold each
@@ -192,7 +193,7 @@ def _prior(plan: Plan, model: Model, catalogue: Catalogue, dev: DevRows) -> tupl
     return alpha, Prior.from_unconditional(unconditional, alpha)
 
 
-def write_task(plan: Plan, name: str, check_draft: bool) -> CreativeReport:
+def write_task(plan: Plan, name: str, beams: Beams, check_draft: bool) -> CreativeReport:
     """Measures ad text; the references of the training facts are guesses, which change no text."""
     from adtrie.creative import Drafts
     from adtrie.evaluate import load_creative_task
@@ -211,9 +212,12 @@ def write_task(plan: Plan, name: str, check_draft: bool) -> CreativeReport:
             return measure_creative(
                 task,
                 briefs,
-                lambda facts, draft: model.create(facts, template=template, drafts=drafts, draft=draft),
+                lambda facts, draft: model.create(
+                    facts, beams=beams, template=template, drafts=drafts, draft=draft
+                ),
                 check_draft=check_draft,
                 with_floors=plan.with_floors,
-                setting=plan.setting(model, template),
+                setting=plan.setting(model, template) | (asdict(beams) if beams.width > 1 else {}),
+                way="drafted" if beams.width == 1 else "beam",
                 advance=advance,
             )
