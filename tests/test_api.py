@@ -181,7 +181,7 @@ def test_a_fusion_is_a_constant_per_entry_and_request(
     model: adtrie.Model, catalogue: adtrie.Catalogue, mode: Mode
 ) -> None:
     nats = {"text": 30.0, "past": 11.0, "larger": -3.0, "seen": 2.0, "frequency": 0.5}
-    fusion = adtrie.Fusion(nats, nats, {})
+    fusion = adtrie.Fusion(nats, 0.0, nats, {})
     near = adtrie.Neighbours(catalogue, [("a beret", 3), ("cap", 3), ("boots", 0)], 1, fusion=fusion)
     for query in ("red cap", "boots", "zzz"):
         for prior in (None, adtrie.Prior([0.0, -5.0, 3.0, 0.0, 1.0])):

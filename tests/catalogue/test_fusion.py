@@ -19,7 +19,7 @@ FLAT = dict.fromkeys(FEATURES, 0.0)
 
 
 def fusion(**nats: float) -> Fusion:
-    return Fusion({**FLAT, **nats}, FLAT, {"rows": 3})
+    return Fusion({**FLAT, **nats}, 0.5, FLAT, {"rows": 3})
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,13 @@ def test_the_bonus_is_the_weighted_sum(catalogue: Catalogue) -> None:
     assert bonus is not None and bonus == pytest.approx(2.0 * features[:, 0] - 0.5 * features[:, 3])
 
 
+def test_with_a_fusion_its_own_ranking_counts_too(catalogue: Catalogue) -> None:
+    odd = Fusion(FLAT, 0.0, {**FLAT, "seen": 1.0}, {})
+    plain, fused = (Neighbours(catalogue, [("cap", 3)], 1, fusion=one) for one in (None, odd))
+    assert [catalogue.text(at) for at in plain.of("blue one")] == ["blue shoe"]
+    assert {catalogue.text(at) for at in fused.of("blue one")} == {"blue shoe", catalogue.text(3)}
+
+
 def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "fusion.json"
     made = fusion(past=7.25, frequency=-1)
@@ -68,6 +75,7 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
         ({"nats": [1]}, "expected objects"),
         ({"nats": {"text": 1.0}}, "one number for each"),
         ({"alone": {**FLAT, "text": "x"}}, "text is 'x'"),
+        ({"alpha": None}, "alpha is None"),
         ({"nats": {**FLAT, "past": 1e9}}, "at most 100000"),
         ({"nats": {**FLAT, "past": float("nan")}}, "at most 100000"),
         ({"nats": {**FLAT, "past": True}}, "past is True"),

@@ -393,7 +393,7 @@ def test_a_fusion_is_learned_on_dev_rows_and_used(
     result = assess(*common, "--learn-fusion", file)
     if result.exit_code == 1:  # noise of the tiny model: refused, and nothing written
         assert "score does not help" in result.stderr and not file.exists()
-        file.write_bytes(Fusion(FUSED, FUSED, {}).to_json())
+        file.write_bytes(Fusion(FUSED, 0.25, FUSED, {}).to_json())
     else:
         learned = json.loads(result.stdout)
         assert learned["setting"]["fusion"] == json.loads(file.read_bytes())["nats"]

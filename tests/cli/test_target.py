@@ -197,7 +197,8 @@ def test_a_fusion_ranks_by_the_sum(ask: Run, tmp_path: Path) -> None:
     fusion, past = tmp_path / "fusion.json", tmp_path / "past.csv"
     weights = {"text": 0.0, "past": 0.0, "larger": 500.0, "seen": 0.0, "frequency": 0.0}
     fusion.write_text(
-        json.dumps({"version": 1, "nats": weights, "alone": weights, "learned_from": {}}), encoding="utf-8"
+        json.dumps({"version": 1, "nats": weights, "alpha": 0.0, "alone": weights, "learned_from": {}}),
+        encoding="utf-8",
     )
     past.write_text(f"query,label\nzzz,{NAMES[4]}\n", encoding="utf-8")
     for query, best in ((NAMES[3], NAMES[3]), ("zzz", NAMES[4])):

@@ -24,7 +24,7 @@ _QUERIES_PER_ENTRY = 8  # past queries looked at for each entry wanted: the near
 
 
 class Neighbours:
-    """The `count` entries of nearest text, and as many of nearest past query."""
+    """The `count` entries of nearest text, as many of nearest past query, and of the fusion's own ranking."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Neighbours:
         if not 1 <= count <= MAX_COUNT:
             raise InputError(f"neighbours: expected a count from 1 to {MAX_COUNT}, got {count!r:.40}")
         pairs = list(past)
-        self.count, self.fusion = count, fusion
+        self.count, self.fusion, self.num_past = count, fusion, len(pairs)
         self._entries = np.array([entry for _, entry in pairs], np.int64)
         size = catalogue.num_entries
         if texts is not None and len(texts) != size:
@@ -57,8 +57,11 @@ class Neighbours:
         self._num_past = np.bincount(self._entries, minlength=size).astype(np.float64)
 
     def of(self, query: str) -> NDArray[np.int64]:
-        """Distinct entries int64[m], ascending; m <= 2 * count, 0 where nothing is shared."""
+        """Distinct entries int64[m], ascending; m <= 3 * count, 0 where nothing is shared."""
         found, _ = self._texts.nearest(query, self.count)
+        if self.fusion is not None:
+            alone = self.fusion.without_model(self.features(query))
+            found = np.union1d(found, np.argsort(-alone, kind="stable")[: self.count])
         if self._queries is None:
             return np.sort(found)
         near, _ = self._queries.nearest(query, self.count * _QUERIES_PER_ENTRY)

@@ -113,6 +113,8 @@ def command(
     _check_writable({"--html": html, "--learn-fusion": learn_fusion})
     if fusion is not None and learn_fusion is not None:
         raise typer.BadParameter("--fusion and --learn-fusion exclude each other")
+    if alpha is not None and (fusion is not None or learn_fusion is not None):
+        raise typer.BadParameter("--alpha cannot be given: a fusion brings its own")
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
     plan = Plan(
         model,

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 DevRows = Callable[[int], "Questions"]  # so many dev rows, warm and cold each
 AUTO, NUM_DEV = -1.0, 200  # alpha to be chosen, and on how many dev rows, warm and cold each
-NUM_FUSED = 350  # dev rows, warm and cold each, that a fusion is learned from
 
 
 @dataclass(frozen=True)
@@ -118,8 +117,8 @@ def _measured(
 ) -> TargetingReport:
     from adtrie.evaluate.targeting import measure_targeting
 
-    alpha, prior = _prior(plan, model, catalogue, dev)
     seeds, floors = _resembling(plan, model, catalogue, questions, dev)
+    alpha, prior = _prior(plan, model, catalogue, dev, seeds.fusion.alpha if seeds and seeds.fusion else None)
     setting = {
         **plan.setting(model, plan.template or model.template),
         "entries": catalogue.num_entries,
@@ -158,8 +157,7 @@ def _resembling(
     count = plan.neighbours or DEFAULT_COUNT
     neighbours = made(catalogue, count, questions.train, questions.titles, plan.fusion)
     if plan.learn_fusion is not None:
-        neighbours.fusion = learned(model, catalogue, neighbours, dev(NUM_FUSED), plan.template)
-        replace_file(plan.learn_fusion, neighbours.fusion.to_json())
+        replace_file(plan.learn_fusion, learned(model, catalogue, neighbours, dev, plan.template).to_json())
         note(f"{plan.learn_fusion}: written")
     if neighbours.fusion is None:
         return neighbours, {}
@@ -167,17 +165,19 @@ def _resembling(
     return neighbours, {"text and past queries, fused": FusedFloor(neighbours, texts)}
 
 
-def _prior(plan: Plan, model: Model, catalogue: Catalogue, dev: DevRows) -> tuple[float | None, Prior | None]:
-    """The alpha that was given or chosen on dev rows, and the prior it makes; None without one."""
+def _prior(
+    plan: Plan, model: Model, catalogue: Catalogue, dev: DevRows, fused: float | None
+) -> tuple[float | None, Prior | None]:
+    """The alpha that was given, chosen on dev rows or `fused`, and the prior it makes; None without one."""
     from adtrie.api import TargetOptions
     from adtrie.catalogue import Prior
     from adtrie.evaluate.familiarity import NUM_CANDIDATES, best_alpha
 
-    if plan.alpha is None:
+    alpha = plan.alpha if plan.alpha is not None else fused
+    if alpha is None:
         return None, None
     with progress("scoring entries without a query") as advance:
         unconditional = model.unconditional(catalogue, plan.template, advance)
-    alpha = plan.alpha
     if alpha == AUTO:
         entry_of = {catalogue.text(entry): entry for entry in range(catalogue.num_entries)}
         wide = TargetOptions(NUM_CANDIDATES, "verify", width=NUM_CANDIDATES)

@@ -1,6 +1,7 @@
 """Learns what resemblance is worth beside a model's score: a logit over the candidates of dev queries.
 
-The chance that candidate i is right is taken to be softmax(weights . (score, features))_i. The weights are
+The chance that candidate i is right is taken to be softmax(weights . (score, features))_i, where the score is
+the log-probability given the query, and the one without it a feature. The weights are
 those of the highest penalised likelihood, found by Newton's method. Knows no model and no catalogue.
 """
 
@@ -28,9 +29,12 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """The M candidates of one dev query: log-probabilities float64[M], features float64[M, 5], bool[M]."""
+    """The M candidates of one dev query: log-probabilities float64[M] given it and without it, features
+    float64[M, 5], whether they are right bool[M].
+    """
 
     scores: Float64
+    unconditional: Float64
     features: Float64
     right: NDArray[np.bool_]
 
@@ -41,12 +45,13 @@ def scored_candidates(
     neighbours: Neighbours,
     find: Callable[[str], NDArray[np.int64]],
     score: Callable[[str, NDArray[np.int64]], Mapping[str, float]],
+    unconditional: Float64,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Scored]:
     """What a search finds for each question and its neighbours, scored by the model and by resemblance.
 
     `texts` of all entries; `find(query)` are the entries of a search, `score(query, entries)` the
-    log-probabilities by text.
+    log-probabilities by text, `unconditional` float64[N] those without a query.
     """
     made = []
     for number, question in enumerate(questions, start=1):
@@ -57,6 +62,7 @@ def scored_candidates(
             made.append(
                 Scored(
                     np.array([scores[texts[entry]] for entry in known]),
+                    unconditional[known],
                     neighbours.features(question.query)[known],
                     np.array([texts[entry] in question.right for entry in known]),
                 )
@@ -83,27 +89,50 @@ class FusedFloor:
         return [int(at) for at in np.argsort(-scores, kind="stable")[:k]]
 
 
-def learn_fusion(queries: Sequence[Scored], learned_from: Mapping[str, Any]) -> Fusion:
-    """The fusion that makes the right candidates of `queries` likeliest.
+def without_model(questions: Sequence[Question], texts: Sequence[str], neighbours: Neighbours) -> Fusion:
+    """The fusion that ranks by resemblance alone, learned on the neighbours of `questions`; it adds nothing.
+
+    Raises InputError where no neighbour is right.
+    """
+    columns, right = [], []
+    for question in questions:
+        entries = neighbours.of(question.query)
+        columns.append(neighbours.features(question.query)[entries])
+        right.append(np.array([texts[entry] in question.right for entry in entries.tolist()], np.bool_))
+    usable = _usable(right)
+    alone = logit([columns[at] for at in usable], [right[at] for at in usable])
+    return Fusion(_named(np.zeros(len(FEATURES))), 0.0, _named(alone), {})
+
+
+def learn_fusion(
+    queries: Sequence[Scored], alone: Mapping[str, float], learned_from: Mapping[str, Any]
+) -> Fusion:
+    """The fusion that makes the right candidates of `queries` likeliest; `alone` ranks without a model.
 
     Raises InputError where no candidate is right, or the model's score does not help: its weight, by which
     the others are divided, must be above 0.
     """
-    usable = [query for query in queries if query.right.any() and not query.right.all()]
-    if not usable:
-        raise InputError(
-            f"fusion: none of the {len(queries):,} dev rows has a right and a wrong candidate; give more rows"
-        )
-    right = [query.right for query in usable]
-    own, *others = logit([np.column_stack((query.scores, query.features)) for query in usable], right)
-    nats = np.array(others) / own if own > 0 else np.full(len(FEATURES), np.inf)
+    usable = [queries[at] for at in _usable([query.right for query in queries])]
+    columns = [np.column_stack((query.scores, query.unconditional, query.features)) for query in usable]
+    own, *others = logit(columns, [query.right for query in usable])
+    nats = np.array(others) / own if own > 0 else np.full(len(others), np.inf)
     if not np.abs(nats).max() <= MAX_WEIGHT:
         raise InputError(
             f"fusion: beside resemblance the model's score does not help on {len(usable):,} dev rows "
             f"(weight {own:.3g}); tune the model, or give more rows"
         )
-    alone = logit([query.features for query in usable], right)
-    return Fusion(_named(nats), _named(alone), {**learned_from, "rows": len(queries), "usable": len(usable)})
+    about = {**learned_from, "rows": len(queries), "usable": len(usable)}
+    return Fusion(_named(nats[1:]), round(float(-nats[0]), 4), alone, about)
+
+
+def _usable(right: Sequence[NDArray[np.bool_]]) -> list[int]:
+    """The queries with a right and a wrong candidate; InputError without any."""
+    usable = [at for at, good in enumerate(right) if good.any() and not good.all()]
+    if not usable:
+        raise InputError(
+            f"fusion: none of the {len(right):,} dev rows has a right and a wrong candidate; give more rows"
+        )
+    return usable
 
 
 def logit(columns: Sequence[Float64], right: Sequence[NDArray[np.bool_]]) -> Float64:
