@@ -23,14 +23,15 @@ from adtrie.cli.options import (
     WeightsChoice,
     WeightsOption,
 )
-from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, printable, warn
+from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, printable, progress, warn
 from adtrie.cli.text_files import read_lines
 from adtrie.errors import CapacityError, InputError
 
 if TYPE_CHECKING:
-    from adtrie.api import Hits
-    from adtrie.catalogue import Catalogue, Selection
+    from adtrie.api import Hits, Model
+    from adtrie.catalogue import Catalogue, Prior, Selection
     from adtrie.explain import Explanation
+    from adtrie.prompt import PromptTemplate
 
 NAME = "target"
 EXAMPLE = 'Example: adtrie target -m smollm2-135m -c products.cat --k 3 "sim free iphone 6s 32gb silver"'
@@ -113,6 +114,7 @@ def command(
     announce(model)
     loaded = load_model(model, adapter=adapter, weights=weights.value, threads=threads)
     answering.catalogue.check_tokenizer(loaded.tokenizer.fingerprint)
+    prior = _prior(loaded, answering, template)
     num_refused = 0
     for line in queries.lines(query, "queries"):
         try:
@@ -124,7 +126,7 @@ def command(
                 said = explain_query(*asked, selection=answering.selection)
                 hits, more = said.hits, _explained(said, explain, why, filters)
             else:
-                hits, more = Model.answer(*asked, selection=answering.selection, seeds=answering.seeds), {}
+                hits, more = Model.answer(*asked, prior, answering.selection, answering.seeds), {}
         except (InputError, CapacityError) as error:
             num_refused += 1
             _refuse(line, str(error), json)
@@ -132,6 +134,18 @@ def command(
             emit_json(as_json(hits) | more) if json else emit("\n".join([as_text(hits), *_shown(more)]))
     if num_refused:
         raise typer.Exit(ExitCode.ERROR)
+
+
+def _prior(model: Model, answering: Answering, template: PromptTemplate | None) -> Prior | None:
+    """What the fusion counts on beside resemblance: entries that are merely familiar, made less so."""
+    from adtrie.catalogue import Prior
+
+    fusion = answering.seeds.fusion if answering.seeds else None
+    if fusion is None or fusion.alpha == 0:
+        return None
+    with progress("scoring entries without a query") as advance:
+        unconditional = model.unconditional(answering.catalogue, template, advance)
+    return Prior.from_unconditional(unconditional, fusion.alpha)
 
 
 def filter_of(where: str | None, block: list[str] | None, taxonomy: Path | None) -> str | None:
