@@ -15,7 +15,6 @@ from adapter_folder import write_adapter
 from tiny_model import NAMES, TEMPLATE, Run
 
 from adtrie.api import Model
-from adtrie.catalogue import Fusion
 from adtrie.cli import evaluate
 from adtrie.creative import Creative
 from adtrie.evaluate import Brief, CreativeTask, Pair, Task
@@ -32,7 +31,6 @@ beret,beret,test
 ,red shoe,test
 a dev row,red shoe,dev
 """
-FUSED = {"text": 1.0, "past": 2.0, "larger": 9.0, "seen": 0.0, "frequency": 0.0}
 WriteFile = Callable[[str], Path]
 
 
@@ -391,16 +389,13 @@ def test_a_fusion_is_learned_on_dev_rows_and_used(
     file = tmp_path / "fusion.json"
     common = ("--pairs", pairs(LEARNABLE), "--catalogue", catalogue_file, "--json")
     result = assess(*common, "--learn-fusion", file)
-    if result.exit_code == 1:  # noise of the tiny model: refused, and nothing written
-        assert "score does not help" in result.stderr and not file.exists()
-        file.write_bytes(Fusion(FUSED, 0.25, FUSED, {}).to_json())
-    else:
-        learned = json.loads(result.stdout)
-        assert learned["setting"]["fusion"] == json.loads(file.read_bytes())["nats"]
+    assert result.exit_code == 0, result.stderr
+    learned = json.loads(result.stdout)
+    assert learned["setting"]["fusion"] == json.loads(file.read_bytes())["nats"]
     used = json.loads(assess(*common, "--fusion", file).stdout)
     assert used["setting"]["neighbours"] == 10
     assert "text and past queries, fused" in {one["method"] for one in used["scores"]}
-    assert result.exit_code == 1 or used["scores"] == learned["scores"]
+    assert used["scores"] == learned["scores"]
     assert assess(*common, "--fusion", file, "--learn-fusion", file).exit_code == 2
     assert assess("e2e", "--fusion", file).exit_code == 2
     assert "cannot write" in assess(*common, "--learn-fusion", tmp_path / "no" / "x").stderr
