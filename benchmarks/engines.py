@@ -1,6 +1,6 @@
-"""The engines that are compared: environment, script, model format, bits and the settings that are fairest to each.
+"""The engines that are compared: environment, script, model format, bits, and the fairest settings of each.
 
-Settings are those found best where all were tried on two cores; what else was tried is in docs/design/benchmarks.md.
+Settings are those found best on two cores; what else was tried is in docs/design/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ THREADS = 2
 class EngineKind:
     """How one engine is run. peer: its environment, empty for our own interpreter.
 
-    bits: of most weights; 16 and 32 are unquantized. settings: of its process environment.
+    bits: of most weights; 16 and 32 are unquantized. settings: of its process environment. checked: whether
+    its answers must be those of the unquantized model; not where weights are pruned without calibration.
     """
 
     name: str
@@ -32,6 +33,7 @@ class EngineKind:
     bits: int
     form: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
+    checked: bool = True
 
     @property
     def ours(self) -> bool:
@@ -39,7 +41,7 @@ class EngineKind:
         return not self.peer
 
     def start(self, shape: str, threads: int = THREADS) -> JsonProcess:
-        """The engine with the model of `shape` loaded. Raises RuntimeError where it cannot be had, saying why."""
+        """The engine with the model of `shape` loaded. Raises RuntimeError saying why it cannot be had."""
         model = model_in(self.model_form, shape)
         python = ensure_peer(self.peer) if self.peer else Path(sys.executable)
         return JsonProcess(
@@ -63,7 +65,9 @@ class EngineKind:
 
 ENGINES = (
     EngineKind("adtrie-int4", "adtrie INT4", "", "run_adtrie.py", "adtrie-int4", 4),
-    EngineKind("adtrie-mixed", "adtrie mixed sparse INT4", "", "run_adtrie.py", "adtrie-mixed", 4),
+    EngineKind(
+        "adtrie-mixed", "adtrie mixed sparse INT4", "", "run_adtrie.py", "adtrie-mixed", 4, checked=False
+    ),
     EngineKind("llama-q4_0", "llama.cpp Q4_0", "llama_cpp", "run_llama.py", "gguf-q4_0", 4),
     EngineKind("llama-q8_0", "llama.cpp Q8_0", "llama_cpp", "run_llama.py", "gguf-q8_0", 8),
     EngineKind("openvino-int4", "OpenVINO GenAI INT4", "openvino", "run_openvino.py", "gguf-q4_0", 4),
@@ -85,7 +89,7 @@ OUR_REFERENCE = EngineKind("adtrie-float32", "adtrie float32", "", "run_adtrie.p
 
 
 def chosen(names: Sequence[str]) -> tuple[EngineKind, ...]:
-    """The engines of these names in the order of ENGINES, all for none. Raises SystemExit for another name."""
+    """The engines of these names in the order of ENGINES, all for none; SystemExit for another name."""
     known = {engine.name: engine for engine in ENGINES}
     for name in names:
         if name not in known:

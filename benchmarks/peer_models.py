@@ -1,7 +1,7 @@
 """The models that engines are compared on, in each engine's format, made once under build/bench.
 
-SmolLM2-135M is real; 0.5b and 1.5b are the shapes of Qwen2.5 with random weights, which is enough for speed. What
-is made from a model already quantized is quantized again. Knows no engine process and no clock.
+SmolLM2-135M is real; 0.5b and 1.5b are the shapes of Qwen2.5 with random weights, which is enough for speed.
+What is made from a model already quantized is quantized again. Knows no engine process and no clock.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _exported(what: str) -> Callable[[str, Path], None]:
 
 
 def _packed(mlp: tuple[int, ...]) -> Callable[[str, Path], None]:
-    """INT4 in groups of 64, embedding and head INT8; MLP panels with the given survivors, one after another."""
+    """INT4 in groups of 64, embedding and head INT8; survivors of MLP panels as given, over and over."""
 
     def choose(name: str, size: tuple[int, int]) -> Choice:
         panels = num_panels(size[0])

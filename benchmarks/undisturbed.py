@@ -1,4 +1,4 @@
-"""A measurement repeated while other processes take processor time. Knows neither what is measured nor by whom."""
+"""A measurement repeated while other processes take processor time. Knows nothing of what is measured."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Model folders in the formats of the engines, in an environment of its own: `export.py WHAT SOURCE OUT [SHAPE]`.
+"""Model folders in the engines' formats, in an environment of its own: `export.py WHAT SOURCE OUT [SHAPE]`.
 
-random       SOURCE is a folder with a tokenizer; OUT gets a Qwen2 of SHAPE with random weights as a Hugging Face
-             folder and, beside it, the same values as OUT.gguf in F16
-onnx         INT4 in blocks of 32 with INT8 arithmetic, embedding and head shared, by ONNX Runtime GenAI's builder
+random       SOURCE is a folder with a tokenizer; OUT gets a Qwen2 of SHAPE with random weights as a Hugging
+             Face folder and, beside it, the same values as OUT.gguf in F16
+onnx         INT4 in blocks of 32 with INT8 arithmetic, embedding and head shared, by ONNX Runtime's builder
 ctranslate2  INT8
 """
 

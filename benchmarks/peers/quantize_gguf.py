@@ -1,4 +1,4 @@
-"""A GGUF file in another of llama.cpp's types: `quantize_gguf.py IN OUT q4_0|q8_0`, in llama.cpp's environment.
+"""A GGUF file in another of llama.cpp's types, in its environment: `quantize_gguf.py IN OUT q4_0|q8_0`.
 
 What is already quantized is quantized again: good for speed, not for quality.
 """

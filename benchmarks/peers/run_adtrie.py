@@ -1,6 +1,6 @@
 """adtrie itself in the same protocol: a session of the engine, logits of the last row only.
 
-Form is a weight format, float32 for the unquantized engine with float32 activations; empty: as the file has it.
+Form is a weight format, float32 with float32 activations; empty: as the file has it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Adtrie(Decoder):
             activations="float32" if arguments.form == "float32" else "int8",
             threads=arguments.threads,
         )
+        self.model.engine.latency()  # the plan: from its cache after the first start
         self.session = self.model.engine.session(max_rows=CONTEXT)
 
     def settings(self) -> dict[str, Any]:

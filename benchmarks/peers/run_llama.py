@@ -1,4 +1,4 @@
-"""llama.cpp through llama-cpp-python's own bindings: one llama_decode per forward, logits of the last row only."""
+"""llama.cpp through llama-cpp-python's bindings: one llama_decode per forward, logits of the last row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime GenAI on a folder of its model builder (INT4 in blocks of 32, accuracy level 4: INT8 kernels)."""
+"""ONNX Runtime GenAI on a folder of its builder (INT4 in blocks of 32, accuracy level 4: INT8 kernels)."""
 
 from __future__ import annotations
 

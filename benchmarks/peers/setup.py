@@ -1,6 +1,7 @@
 """Creates the virtual environments of the peers under .peers/ of the repository, once per requirements file.
 
-`python benchmarks/peers/setup.py [NAME ...]` does it by hand; benchmarks call `ensure_peer`. Knows no benchmark.
+`python benchmarks/peers/setup.py [NAME ...]` does it by hand; benchmarks call `ensure_peer`.
+Knows no benchmark.
 """
 
 from __future__ import annotations
