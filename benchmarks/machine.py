@@ -27,7 +27,7 @@ def describe() -> dict[str, Any]:
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in _PACKAGES},
-        "commit": _commit(),
+        "commit": commit(),
         "date": time.strftime("%Y-%m-%d"),
     }
 
@@ -98,7 +98,8 @@ def _cpu_field(name: str) -> str:
     return ""
 
 
-def _commit() -> str:
+def commit() -> str:
+    """The commit of the checkout, with -dirty where files were changed."""
     run = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT, capture_output=True, text=True
     )

@@ -6,6 +6,7 @@ What is made from a model already quantized is quantized again. Knows no engine 
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.catalogue import Catalogue
 from adtrie.compress.pack import nearest_linear, pack_nearest
 from adtrie.compress.plan import Choice
 from adtrie.format.codes import DENSE, PANEL_ROWS, num_panels
@@ -24,6 +26,7 @@ from adtrie.format.tensors import dense_values
 from adtrie.models import open_checkpoint, packed_writer
 from adtrie.models.alias import resolve_alias
 from adtrie.train.full_model import write_model
+from benchmarks.catalogue import MAX_TOKENS, STRINGS, read_strings
 from benchmarks.machine import ROOT
 from benchmarks.peers.setup import HERE, ensure_peer
 
@@ -161,6 +164,33 @@ def _repeated(weights: NDArray[np.float32], choice: Choice) -> PackedLinear:
     )
 
 
+def _tuned(preset: str) -> Callable[[str, Path], None]:
+    """SmolLM2 with the shipped adapter, compressed and calibrated by the command that users have."""
+
+    def make(shape: str, out: Path) -> None:
+        if shape != REAL:
+            raise RuntimeError(f"there is no tuned model of shape {shape}, only of {REAL}")
+        command = [sys.executable, "-m", "adtrie", "compress", "smollm2-135m", str(out)]
+        command += ["--adapter", "pricerunner", "--preset", preset]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+
+    return make
+
+
+def scale_catalogue() -> Path:
+    """The catalogue of 1.7 million real strings, built once. Raises RuntimeError without the shared data."""
+    path = FOLDER / "scale.cat"
+    if not path.exists():
+        strings = Path(os.environ.get("ADTRIE_STRINGS", STRINGS))
+        if not strings.exists():
+            raise RuntimeError(f"{strings} is missing: the large catalogue needs the shared data")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open_checkpoint("smollm2-135m") as checkpoint:
+            built = Catalogue.build(read_strings(strings), checkpoint.tokenizer, max_tokens=MAX_TOKENS)
+        built.save(path)
+    return path
+
+
 FORMS: Mapping[str, Callable[[str, Path], None]] = {
     "hf": _hugging_face,
     "gguf-q4_0": _quantized("q4_0"),
@@ -169,4 +199,6 @@ FORMS: Mapping[str, Callable[[str, Path], None]] = {
     "ctranslate2-int8": _exported("ctranslate2"),
     "adtrie-int4": _packed(ALL_DENSE),
     "adtrie-mixed": _packed(MIXED),
+    "tuned-int4": _tuned("gptq-int4"),
+    "tuned-mixed": _tuned("mix"),
 }

@@ -125,7 +125,7 @@ def check(engine: Running, wanted: Sequence[int] | None, tokens: Sequence[int]) 
 
 
 def references(shape: Shape, tokens: Sequence[int]) -> list[int]:
-    """Greedy tokens of transformers in float32, kept. Raises SystemExit unless ours in float32 are the same."""
+    """Greedy tokens of transformers in float32, kept; SystemExit unless ours in float32 are the same."""
     path = model_in("hf", shape.name).with_name("greedy.json")
     if path.exists():
         kept: dict[str, list[int]] = json.loads(path.read_text(encoding="utf-8"))
