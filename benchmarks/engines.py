@@ -5,6 +5,7 @@ Settings are those found best on two cores; what else was tried is in docs/desig
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.json_process import JsonProcess
 from benchmarks.peer_models import model_in
-from benchmarks.peers.setup import HERE, ensure_peer
+from benchmarks.peers.setup import HERE, ensure_peer, peer_environment
 
 THREADS = 2
 
@@ -54,13 +55,10 @@ class EngineKind:
         return [str(python), str(HERE / self.script), *options]
 
     def environment(self, threads: int) -> dict[str, str]:
-        """Variables added to ours."""
-        return {
-            "OMP_NUM_THREADS": str(threads),
-            "HF_HUB_OFFLINE": "1",
-            "PYTHONWARNINGS": "ignore",
-            **self.settings,
-        }
+        """All variables of its process; a peer gets no packages of ours."""
+        inherited = dict(os.environ) if self.ours else peer_environment()
+        added = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+        return {**inherited, **added, **self.settings}
 
 
 ENGINES = (

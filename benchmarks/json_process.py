@@ -26,10 +26,10 @@ class JsonProcess:
         self,
         name: str,
         command: Sequence[str],
-        settings: Mapping[str, str],
+        environment: Mapping[str, str],
         ready_timeout_s: float = 600.0,
     ) -> None:
-        """Starts `command` with `settings` added to the environment, and waits for its first line."""
+        """Starts `command` with these variables, and waits for its first line."""
         self.name = name
         self._folder = tempfile.TemporaryDirectory()
         self._errors = open(Path(self._folder.name) / "stderr.txt", "w+", encoding="utf-8")  # noqa: SIM115
@@ -40,7 +40,7 @@ class JsonProcess:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=os.environ | settings,
+            env=dict(environment),
         )
         try:
             self.ready = self._read(ready_timeout_s)

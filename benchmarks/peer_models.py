@@ -28,7 +28,7 @@ from adtrie.models.alias import resolve_alias
 from adtrie.train.full_model import write_model
 from benchmarks.catalogue import MAX_TOKENS, STRINGS, read_strings
 from benchmarks.machine import ROOT
-from benchmarks.peers.setup import HERE, ensure_peer
+from benchmarks.peers.setup import HERE, ensure_peer, peer_environment
 
 FOLDER = ROOT / "build" / "bench" / "models"
 REAL = "135m"
@@ -93,7 +93,7 @@ def _remove(path: Path) -> None:
 
 def _run(peer: str, script: str, *arguments: object) -> None:
     command = [str(ensure_peer(peer)), str(HERE / script), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=peer_environment())
     if done.returncode != 0:
         last = "\n".join((done.stderr or done.stdout).splitlines()[-6:])
         raise RuntimeError(f"{script} {arguments[0]} failed:\n{last}")

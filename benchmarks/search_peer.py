@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.json_process import JsonProcess
-from benchmarks.peers.setup import ensure_peer
+from benchmarks.peers.setup import ensure_peer, peer_environment
 
 SCRIPT = Path(__file__).resolve().parent / "peers" / "transformers_beam.py"
 
@@ -80,8 +80,9 @@ class TransformersPeer(JsonProcess):
             keywords_file.write_text("\n".join(self._keywords) + "\n", encoding="utf-8")
             arguments = [str(SCRIPT), f"--gguf={gguf}", f"--keywords={keywords_file}", *options.arguments()]
             settings = {"OMP_NUM_THREADS": str(options.threads), "HF_HUB_OFFLINE": "1"}
+            environment = peer_environment() | settings
             command = [str(python or ensure_peer("transformers")), *arguments]
-            super().__init__("transformers peer", command, settings)
+            super().__init__("transformers peer", command, environment)
 
     def request(
         self, tokens: Sequence[int], *, with_scores: bool = True, timeout_s: float = 120.0

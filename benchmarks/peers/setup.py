@@ -27,6 +27,11 @@ def peer_names() -> list[str]:
     return sorted(file.stem.removeprefix("requirements-") for file in HERE.glob("requirements-*.txt"))
 
 
+def peer_environment() -> dict[str, str]:
+    """This process's variables without those that would give a peer packages of another environment."""
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+
+
 def ensure_peer(name: str) -> Path:
     """The Python of peer `name`, installed from requirements-{name}.txt if it is missing or the file changed.
 
@@ -62,7 +67,7 @@ def _make(name: str, folder: Path, requirements: Path) -> None:
 
 def _install(python: Path, name: str, arguments: list[str]) -> None:
     command = [str(python), "-m", "pip", "install", "--quiet", *arguments]
-    settings = os.environ | BUILD_SETTINGS.get(name, {})
+    settings = peer_environment() | BUILD_SETTINGS.get(name, {})
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=settings)
     if done.returncode != 0:
         last = "\n".join(done.stderr.splitlines()[-8:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import textwrap
@@ -45,7 +46,7 @@ def engine(tmp_path: Path) -> Iterator[JsonProcess]:
     script = tmp_path / "counting.py"
     script.write_text(textwrap.dedent(COUNTING).format(peers=str(HERE)), encoding="utf-8")
     command = [sys.executable, str(script), "--model=3", "--threads=1"]
-    with JsonProcess("counting engine", command, {}) as process:
+    with JsonProcess("counting engine", command, os.environ) as process:
         yield process
 
 
