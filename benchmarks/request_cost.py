@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,17 +11,26 @@ ARRIVALS = 4_000  # of one simulated load
 STEPS = 24  # of the bisection: finer than the measurement
 
 
-def floor_ms(prompt_rows: int, forwards: int, rows: int, weights_s: float, row_s: float) -> float:
-    """Milliseconds below which no engine can answer: each forward reads the weights or computes its rows.
+@dataclass(frozen=True)
+class Floor:
+    """Seconds nothing can go below: to read all weights once; a row's arithmetic at peak, of trie and prompt.
 
-    weights_s: to read all weights once; row_s: of one row's arithmetic at peak. forwards counts the prompt's;
-    rows does not. The rows are spread evenly, which is the least there can be.
+    Prompt rows need no logits but the last one's, so their share has no head.
     """
-    steps = max(forwards - 1, 0)
-    total = max(weights_s, prompt_rows * row_s)
-    if steps:
-        total += steps * max(weights_s, rows / steps * row_s)
-    return total * 1e3
+
+    weights_s: float
+    row_s: float
+    prompt_row_s: float
+
+    def ms(self, prompt_rows: int, forwards: int, rows: int) -> float:
+        """Milliseconds of a request: each forward reads the weights or computes its rows.
+
+        forwards counts the prompt's, rows does not. Rows are spread evenly, which is the least there can be.
+        """
+        total, steps = max(self.weights_s, prompt_rows * self.prompt_row_s), max(forwards - 1, 0)
+        if steps:
+            total += steps * max(self.weights_s, rows / steps * self.row_s)
+        return total * 1e3
 
 
 def latencies_ms(service_ms: Sequence[float], rate: float, seed: int = 0) -> np.ndarray:

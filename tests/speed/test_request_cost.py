@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from benchmarks.request_cost import floor_ms, latencies_ms, rate_at_limit
+from benchmarks.request_cost import Floor, latencies_ms, rate_at_limit
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,13 +18,14 @@ def test_the_floor_is_below_what_the_forwards_take_one_by_one(
     forwards: list[int], prompt: int, weights_s: float, row_s: float
 ) -> None:
     one_by_one = sum(max(weights_s, rows * row_s) for rows in [prompt, *forwards])
-    floor = floor_ms(prompt, 1 + len(forwards), sum(forwards), weights_s, row_s)
+    floor = Floor(weights_s, row_s, row_s).ms(prompt, 1 + len(forwards), sum(forwards))
     assert floor <= one_by_one * 1e3 * (1 + 1e-9)
     assert floor >= (1 + len(forwards)) * weights_s * 1e3 * (1 - 1e-9)
 
 
 def test_a_lone_prompt_has_a_floor() -> None:
-    assert floor_ms(10, 1, 0, 0.001, 0.0002) == 2.0
+    assert Floor(0.001, 0.0003, 0.0002).ms(10, 1, 0) == 2.0
+    assert Floor(0.001, 0.0003, 0.0002).ms(2, 2, 10) == 4.0
 
 
 def test_requests_wait_for_those_before_them() -> None:

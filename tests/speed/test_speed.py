@@ -141,6 +141,28 @@ def test_parts_and_their_commands(tmp_path: Path) -> None:
         speed.chosen_parts(["speeed"], quick=False)
 
 
+def test_only_what_the_parts_need_is_made() -> None:
+    manners = speed.chosen_parts(["manners"], quick=True)
+    assert list(speed.needs(manners, ["adtrie-int4", "llama-q4_0"], True)) == [
+        "engine llama_cpp",
+        "engine transformers",
+        "adtrie-int4 of 135m",
+        "gguf-q4_0 of 135m",
+    ]
+    everything = speed.needs(PARTS, [], False)
+    assert {"tuned-mixed", "onnx-int4 of 1.5b", "the catalogue of 1.7 million strings"} < everything.keys()
+
+
+def test_what_cannot_be_had_is_told_and_the_rest_is_made() -> None:
+    made, told = [], []
+
+    def fails() -> None:
+        raise RuntimeError("no compiler")
+
+    missing = speed.prepare({"a": fails, "b": lambda: made.append("b")}, told.append)
+    assert missing == told == ["a: no compiler"] and made == ["b"]
+
+
 def test_a_part_that_is_missing_or_fails_is_named() -> None:
     missing = speed.run_part(Part("x", "benchmarks.not_there"), False, [])
     assert missing == {"failed": "benchmarks.not_there is not in this checkout"}
