@@ -239,12 +239,12 @@ class Batcher:
     def _serve(self, lane: Lane) -> None:
         """The thread of one lane: forwards until the end."""
         while shares := self._next():
-            alone = self._wide
-            try:
-                self._forward(self.group.wide if alone else lane, shares)
-            finally:
-                if alone:
+            alone = self._wide  # set by this thread, or no forward would have begun
+            self._forward(self.group.wide if alone else lane, shares)
+            if alone:
+                with self._changed:
                     self._wide = False
+                    self._changed.notify_all()
 
     def _next(self) -> list[tuple[_Call, int]]:
         """The calls of the next forward with the rows of each; waits for them. Empty at the end."""
