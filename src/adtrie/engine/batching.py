@@ -22,7 +22,9 @@ from adtrie.engine.lanes import Lane, Places, Rows
 from adtrie.errors import CapacityError, InputError
 
 T = TypeVar("T")
-FAIR_ROWS = 8  # of one request, where the rows of all are counted: one long forward is no reason to start fewer
+FAIR_ROWS = (
+    8  # of one request, where the rows of all are counted: one long forward is no reason to start fewer
+)
 SURPLUS = 1.5  # rows that requests should have ready, in forwards of all lanes
 PATIENCE_S = 0.002  # how long a forward waits for requests that are about to ask for rows
 MAX_ROWS_IN_USE = 65_536  # no further request starts above it

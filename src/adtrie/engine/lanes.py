@@ -96,7 +96,9 @@ class LaneGroup:
             self.single = [self.wide]
         self.prefix_end = len(prefix) - 1
         self._core, self._lock = wide, Lock()
-        self._free = list(range(wide.max_rows // BLOCK - 1, reserved // BLOCK - 1, -1))  # the last is taken first
+        self._free = list(
+            range(wide.max_rows // BLOCK - 1, reserved // BLOCK - 1, -1)
+        )  # the last is taken first
         self.num_blocks = len(self._free)
         if len(prefix):
             places = np.arange(len(prefix), dtype=np.int32)
