@@ -1,4 +1,4 @@
-"""Laws of lanes: rows of many requests in common forwards give each the bits it gets alone; limits are errors."""
+"""Laws of lanes: in common forwards each request gets the bits it gets alone; limits are errors."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class FakePlaces:
 
 
 class FakeLane:
-    """Scores by `HashScorer`; keeps the rows of each request of each forward. Token 99_999 breaks a forward."""
+    """Scores by `HashScorer`; keeps how many rows each request had. Token 99_999 breaks a forward."""
 
     def __init__(self, group: FakeGroup) -> None:
         self._group = group

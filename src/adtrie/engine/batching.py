@@ -1,4 +1,4 @@
-"""Continuous batching: requests that run at the same time, their rows fed in common forwards with fair shares.
+"""Continuous batching: requests that run at the same time, fed in common forwards with fair shares.
 
 A request is a function that calls a scorer; each runs in a thread of its own and waits there for its scores.
 Knows rows and lanes; no search, no text.
@@ -22,9 +22,7 @@ from adtrie.engine.lanes import Lane, Places, Rows
 from adtrie.errors import CapacityError, InputError
 
 T = TypeVar("T")
-FAIR_ROWS = (
-    8  # of one request, where the rows of all are counted: one long forward is no reason to start fewer
-)
+FAIR_ROWS = 8  # that a request counts for at most when it is decided whether more may begin
 SURPLUS = 1.5  # rows that requests should have ready, in forwards of all lanes
 PATIENCE_S = 0.002  # how long a forward waits for requests that are about to ask for rows
 MAX_ROWS_IN_USE = 65_536  # no further request starts above it
@@ -53,7 +51,10 @@ def saturating_rows(cost: RowCost) -> int:
 
 
 def cost_in_company(cost: RowCost, rows: int) -> RowCost:
-    """What a forward costs a request whose rows go with others' in forwards of `rows`: nearly in proportion."""
+    """What a forward costs a request whose rows go with others' in forwards of `rows`: the price of its rows.
+
+    And of one row more, for the work between forwards.
+    """
     per_row = cost.ms(rows) / rows
     return RowCost.measured([1, 1 + rows], [2 * per_row, (2 + rows) * per_row])
 

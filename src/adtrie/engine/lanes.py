@@ -24,7 +24,7 @@ MAX_ROWS = 1 << 20  # of all requests together: address space; memory is committ
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """T rows of one request on their way to a forward: tokens, parents and places int32[T], children as CSR."""
+    """T rows of one request before a forward: tokens, parents and places int32[T], children as CSR."""
 
     tokens: NDArray[np.int32]
     parents: NDArray[np.int32]  # places, or -1
@@ -96,9 +96,8 @@ class LaneGroup:
             self.single = [self.wide]
         self.prefix_end = len(prefix) - 1
         self._core, self._lock = wide, Lock()
-        self._free = list(
-            range(wide.max_rows // BLOCK - 1, reserved // BLOCK - 1, -1)
-        )  # the last is taken first
+        blocks = range(reserved // BLOCK, wide.max_rows // BLOCK)
+        self._free = list(reversed(blocks))  # the last is taken first
         self.num_blocks = len(self._free)
         if len(prefix):
             places = np.arange(len(prefix), dtype=np.int32)
@@ -160,8 +159,8 @@ class RequestRows:
         return self._places[first : self.num_rows]
 
     def of(self, parents: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Places of rows of this request; -1 is the end of the prefix. Raises InputError for other numbers."""
-        if parents.size and not (-1 <= int(parents.min()) and int(parents.max()) < self.num_rows):
+        """Places of rows of this request; -1 is the end of the prefix. InputError for other numbers."""
+        if parents.size and not (int(parents.min()) >= -1 and int(parents.max()) < self.num_rows):
             raise InputError(f"parent {int(parents.max())} is not an earlier row")
         known = self._places[np.maximum(parents, 0)]
         return np.where(parents < 0, np.int32(self._group.prefix_end), known)
@@ -175,7 +174,7 @@ class RequestRows:
 
 
 class _NativeLane:
-    """One lane of the native core; `lock` is that of its threads, which sessions of the engine may use too."""
+    """One lane of the native core; `lock` is that of its threads, which sessions may use too."""
 
     def __init__(self, core: Any, renormalised: bool, lock: Lock) -> None:
         self._core, self._renormalised, self._lock = core, renormalised, lock
