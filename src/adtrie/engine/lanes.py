@@ -127,8 +127,7 @@ class LaneGroup:
 
     def give(self, blocks: list[int]) -> None:
         """Frees blocks and forgets their rows."""
-        starts = np.array(blocks, np.int32)[:, None] * BLOCK
-        self._core.release((starts + np.arange(BLOCK, dtype=np.int32)).ravel())
+        self._core.release(_rows_of(blocks))
         with self._lock:
             self._free.extend(reversed(blocks))
 
@@ -153,8 +152,7 @@ class RequestRows:
         if missing > 0:
             blocks = self._group.take(missing)
             self._blocks += blocks
-            new = (np.array(blocks, np.int32)[:, None] * BLOCK + np.arange(BLOCK, dtype=np.int32)).ravel()
-            self._places = np.concatenate((self._places, new))
+            self._places = np.concatenate((self._places, _rows_of(blocks)))
         first, self.num_rows = self.num_rows, self.num_rows + count
         return self._places[first : self.num_rows]
 
@@ -195,3 +193,9 @@ class _NativeLane:
             except BaseException:
                 self._core.release(places)
                 raise
+
+
+def _rows_of(blocks: list[int]) -> NDArray[np.int32]:
+    """The places in blocks, block by block."""
+    starts = np.array(blocks, np.int32)[:, None] * BLOCK
+    return (starts + np.arange(BLOCK)).ravel().astype(np.int32)
