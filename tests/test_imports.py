@@ -32,6 +32,8 @@ ALLOWED: dict[str, set[str] | None] = {
     "evaluate": ANYTHING,
     "request": {"errors", "catalogue", "search"},
     "lookup": CORE | {"catalogue", "search", "request"},
+    "question": CORE | {"catalogue", "models", "prompt", "search", "request", "lookup"},
+    "concurrency": CORE | {"catalogue", "models", "engine", "prompt", "search", "request", "question"},
     "creative": CORE | {"models", "prompt", "search"},
     "api": ANYTHING,
     "explain": ANYTHING,
