@@ -72,10 +72,12 @@ class Question:
         """
         started = time.perf_counter() if started is None else started
         prompt = self.template.query_tokens(self.text, self.tokenizer)
-        named, prior = self.seeds, self.prior
-        if isinstance(self.seeds, Neighbours):
-            named, prior = self.seeds.of(self.text), added(self.prior, self.seeds.bonus(self.text))
-        lookup = Lookup.of(self.catalogue, self.options, prior, self.selection, named)
+        asked, seeds = (self.catalogue, self.options), self.seeds
+        if isinstance(seeds, Neighbours):
+            prior = added(self.prior, seeds.bonus(self.text))
+            lookup = Lookup.of(*asked, prior, self.selection, seeds.of(self.text))
+        else:
+            lookup = Lookup.of(*asked, self.prior, self.selection, seeds)
         result = NOTHING
         if lookup is not None:
             run = lookup.run if observe is None else observe(lookup)

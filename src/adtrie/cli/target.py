@@ -123,8 +123,6 @@ def command(
 
     if (explain or why is not None) and fusion is not None:
         raise typer.BadParameter("--explain and --why follow a search without --fusion")
-    if fusion is not None and any(option is not None for option in (where, block, allow_ids, deny_ids)):
-        raise typer.BadParameter("--fusion cannot be combined with filters yet")
     options = TargetOptions(
         k, mode.value, score.value, width, max_rows, prefer.value, deadline_ms, bid_weight, at_most
     )
