@@ -185,6 +185,21 @@ NB_MODULE(_core, m) {
            "Refers to a linear stream (docs/design/format.md), which must not change while the model lives.")
       .def("tie_head", [](Transformer& self) { self.head = self.embed; })
       .def_prop_ro("weight_bytes", [](const Transformer& self) { return self.arena.used() + self.borrowed_bytes; })
+      .def("profile", [](Transformer& self, bool on) { self.clock().reset(on); }, nb::arg("on"),
+           "Counts the seconds of every stage from now on, or no longer.")
+      .def_prop_ro("stage_seconds",
+                   [](Transformer& self) {
+                     const StageClock& clock = self.clock();
+                     nb::dict out;
+                     for (int stage = 0; stage < kNumStages; ++stage) {
+                       nb::list threads;
+                       for (int t = 0; t < clock.num_threads(); ++t)
+                         threads.append(nb::make_tuple(clock.work(t, stage), clock.wait(t, stage)));
+                       out[kStageNames[stage]] = threads;
+                     }
+                     return out;
+                   },
+                   "By stage: (working, waiting) seconds of each thread.")
       .def_prop_ro("isa", [](const Transformer& self) { return std::string(self.kernels().name); })
       .def_prop_ro("num_threads", [](Transformer& self) { return self.team().size(); });
 

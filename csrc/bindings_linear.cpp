@@ -226,6 +226,23 @@ void bind_linear(nb::module_& m) {
         },
         nb::arg("bytes"), nb::arg("num_threads"), nb::arg("repeats"),
         "Bytes per second of each sequential read of one buffer by all threads.");
+
+  m.def("int8_peak",
+        [](int num_threads, int repeats) {
+          check(num_threads > 0 && num_threads <= 256 && repeats > 0, "peak probe arguments out of range");
+          constexpr int64_t kRounds = 200'000;
+          const KernelTable& kernels = kernels_named("");
+          ThreadTeam team(num_threads);
+          std::vector<uint64_t> sums(num_threads);
+          nb::gil_scoped_release release;
+          std::vector<double> rates = seconds_of_each(repeats, [&] {
+            team.run([&](int thread) { sums[thread] += kernels.multiply_bytes(kRounds); });
+          });
+          for (double& rate : rates) rate = static_cast<double>(kRounds * kPeakRound) * num_threads / rate;
+          return rates;
+        },
+        nb::arg("num_threads"), nb::arg("repeats"),
+        "Multiplications and additions of bytes per second of all threads, each of several tries.");
 }
 
 }  // namespace adtrie

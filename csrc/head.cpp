@@ -40,6 +40,7 @@ void raw_scores(Transformer& model, const HeadInputs& in, int num_rows, const in
   std::vector<float> maxima(static_cast<size_t>(num_rows) * pieces), sums(maxima.size());
   std::vector<std::vector<float>> tiles(team.size());
   team.run([&](int thread) {
+    model.clock().start(thread);
     std::vector<float>& tile = tiles[thread];
     tile.resize(static_cast<size_t>(kTileRows) * kPieceTokens);
     const Range mine = split(pieces, thread, team.size());
@@ -60,7 +61,9 @@ void raw_scores(Transformer& model, const HeadInputs& in, int num_rows, const in
         }
       }
     }
+    model.clock().worked(thread, Stage::kHead);
     team.barrier();
+    model.clock().waited(thread, Stage::kHead);
     const Range rows = split(num_rows, thread, team.size());
     for (int r = rows.begin; r < rows.end; ++r) {
       const float* m = maxima.data() + static_cast<size_t>(r) * pieces;

@@ -110,6 +110,8 @@ struct AttendTile {
   int64_t ld;
 };
 
+constexpr int64_t kPeakRound = 2 * 12 * 64;
+
 struct KernelTable {
   const char* name;
   // y[r, 16*p + j] (+)= sum_k W[16*p + j, k] x[r, k]  for panels p in [begin, end)
@@ -132,6 +134,8 @@ struct KernelTable {
   void (*log_sum_exp)(const float* x, int n, float* max, float* sum);
   // Bytes read per call are len; returns a checksum so that the read cannot be optimised away (bandwidth probe).
   uint64_t (*read_bytes)(const void* data, size_t len);
+  // `rounds` times kPeakRound multiplications and additions of bytes from registers (peak probe); a checksum.
+  uint64_t (*multiply_bytes)(int64_t rounds);
 };
 
 const KernelTable& scalar_kernels();

@@ -136,11 +136,24 @@ uint64_t read_bytes(const void* data, size_t len) {
   return a ^ b ^ c ^ d;
 }
 
+uint64_t multiply_bytes(int64_t rounds) {
+  uint32_t sums[12] = {};
+  volatile uint32_t code = 3;
+  for (int64_t r = 0; r < rounds; ++r) {
+    const uint32_t value = code;
+    for (int k = 0; k < 64; ++k)
+      for (uint32_t& sum : sums) sum += value * static_cast<uint32_t>(k);
+  }
+  uint64_t out = 0;
+  for (uint32_t sum : sums) out ^= sum;
+  return out;
+}
+
 }  // namespace
 
 const KernelTable& scalar_kernels() {
   static const KernelTable table = {"scalar", gemm_f32, gemm_q_f32, gemm_q_i8,   gather_row, quantize_row,
-                                    rms_norm, swiglu,   attend,     log_sum_exp, read_bytes};
+                                    rms_norm, swiglu,   attend,     log_sum_exp, read_bytes, multiply_bytes};
   return table;
 }
 

@@ -39,7 +39,7 @@ RowMemory::~RowMemory() { munmap(data_, bytes_); }
 
 Transformer::Transformer(const Shape& shape, const KernelTable& kernels, int num_threads)
     : layers(shape.num_layers), shape_(shape), kernels_(kernels), team_(num_threads),
-      head_stride_(padded(shape.head_size)) {}
+      clock_(num_threads), head_stride_(padded(shape.head_size)) {}
 
 // Buffers of one pass. `local[0]` is shared by all threads unless the pass has few rows.
 struct Cache::Scratch {
@@ -229,6 +229,7 @@ void Cache::forward_chunk(const int32_t* tokens, int first, int num_tokens, floa
   const Shape& shape = model_.shape();
   const KernelTable& kernels = model_.kernels();
   ThreadTeam& team = model_.team();
+  StageClock& clock = model_.clock();
   Scratch& s = *scratch_;
   const int num_threads = team.size(), items = num_tokens * (shape.num_heads + shape.num_kv_heads);
   const int longest = *std::max_element(positions_.begin() + first, positions_.end()) + 1;
@@ -260,13 +261,20 @@ void Cache::forward_chunk(const int32_t* tokens, int first, int num_tokens, floa
                          shape.hidden, own.normed.data() + static_cast<int64_t>(r) * s.hidden);
       return prepare(wanted, own.normed.data(), s.hidden, shape.hidden);
     };
+    // All threads have ended the stage.
+    const auto meet = [&](Stage stage) {
+      clock.worked(thread, stage);
+      team.barrier();
+      clock.waited(thread, stage);
+    };
     const auto apply = [&](const Panels& w, const Inputs& x, float* y, int64_t stride, bool add) {
       const Range panels = split(w.num_panels, thread, num_threads);
       multiply(kernels, w, panels.begin, panels.end, x, int8, 0, num_tokens, y, stride, add);
     };
 
+    clock.start(thread);
     embed_rows(tokens, first, mine);
-    team.barrier();
+    meet(Stage::kEmbed);
     for (int index = 0; index < shape.num_layers; ++index) {
       const Layer& layer = model_.layers[index];
       const Wanted wanted = wanted_by(layer, int8);
@@ -274,11 +282,11 @@ void Cache::forward_chunk(const int32_t* tokens, int first, int num_tokens, floa
       apply(layer.q, attention_in, s.q.data(), s.q_width, false);
       apply(layer.k, attention_in, s.k.data(), s.kv_width, false);
       apply(layer.v, attention_in, s.v.data(), s.kv_width, false);
-      team.barrier();
+      meet(Stage::kQkv);
       place_heads(index, first, split(items, thread, num_threads));
-      team.barrier();
+      meet(Stage::kAttend);
       attend_rows(index, num_tokens, thread, num_threads);
-      team.barrier();
+      meet(Stage::kAttend);
       const Inputs heads = prepare(wanted, s.attended.data(), s.q_width, shape.num_heads * shape.head_size);
       apply(layer.o, heads, s.x.data(), s.hidden, true);
       if (!layer.o_bias.empty()) {
@@ -287,7 +295,7 @@ void Cache::forward_chunk(const int32_t* tokens, int first, int num_tokens, floa
           for (int c = panels.begin * kPanel; c < std::min(panels.end * kPanel, shape.hidden); ++c)
             s.x[static_cast<int64_t>(r) * s.hidden + c] += layer.o_bias[c];
       }
-      team.barrier();
+      meet(Stage::kO);
       const Inputs mlp_in = normalise(layer.mlp_norm, wanted);
       apply(layer.gate, mlp_in, s.gate.data(), s.inner, false);
       apply(layer.up, mlp_in, s.up.data(), s.inner, false);
@@ -296,14 +304,15 @@ void Cache::forward_chunk(const int32_t* tokens, int first, int num_tokens, floa
         const int64_t at = static_cast<int64_t>(r) * s.inner + panels.begin * kPanel;
         kernels.swiglu(s.gate.data() + at, s.up.data() + at, (panels.end - panels.begin) * kPanel, s.gate.data() + at);
       }
-      team.barrier();
+      meet(Stage::kGateUp);
       const Inputs inner = prepare(wanted, s.gate.data(), s.inner, shape.intermediate);
       apply(layer.down, inner, s.x.data(), s.hidden, true);
-      team.barrier();
+      meet(Stage::kDown);
     }
     for (int r = mine.begin; r < mine.end; ++r)
       kernels.rms_norm(s.x.data() + static_cast<int64_t>(r) * s.hidden, model_.final_norm.data(), shape.rms_epsilon,
                        shape.hidden, hidden + static_cast<int64_t>(r) * shape.hidden);
+    clock.worked(thread, Stage::kFinal);
   });
 }
 

@@ -9,6 +9,7 @@
 #include "kernels.h"
 #include "packing.h"
 #include "parallel.h"
+#include "stage_clock.h"
 
 namespace adtrie {
 
@@ -51,12 +52,14 @@ class Transformer {
   const Shape& shape() const { return shape_; }
   const KernelTable& kernels() const { return kernels_; }
   ThreadTeam& team() { return team_; }
+  StageClock& clock() { return clock_; }
   int head_stride() const { return head_stride_; }
 
  private:
   Shape shape_;
   const KernelTable& kernels_;
   ThreadTeam team_;
+  StageClock clock_;
   int head_stride_;  // head_size rounded up to whole vectors of 16
 };
 
