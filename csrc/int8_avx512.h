@@ -5,6 +5,7 @@
 // group takes it back exactly. Dense weights are the unsigned operand of vpdpbusd and the zero point enters as the
 // start value -zero * sum(x). Survivors are the signed operand, 16 * (code - 8): the activations that one byte
 // shuffle gathers are x + 128, and 128 * sum(weights) is taken off, computed once for all rows of a tile.
+#pragma once
 #include "kernels.h"
 
 namespace adtrie {
@@ -288,17 +289,6 @@ void panels_i8(const Call& c, const Stripe* stripes, int count, int rows) {
       dispatch_i8<FORM, MINS, kRows>(c, stripes + i, some, row, next - row, {t, tiles, ahead});
     }
   }
-}
-
-void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add) {
-  const Call call = {w, x, y, ys, add};
-  for_each_form(w, begin, end, [&](Format form, const Stripe* stripes, int count) {
-    auto run = form == Format::kS24   ? panels_i8<Format::kS24, false>
-               : form == Format::kS14 ? panels_i8<Format::kS14, false>
-               : form == Format::kQ4  ? (w.mins ? panels_i8<Format::kQ4, true> : panels_i8<Format::kQ4, false>)
-                                      : (w.mins ? panels_i8<Format::kQ8, true> : panels_i8<Format::kQ8, false>);
-    run(call, stripes, count, rows);
-  });
 }
 
 void gather_row(const int8_t* codes, int n, uint8_t* gather) {

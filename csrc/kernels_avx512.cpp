@@ -39,7 +39,7 @@ inline vf vbf16(const uint8_t* p, int odd) {
 
 #include "kernels_float.h"
 #include "attention.h"
-#include "int8_avx512.h"
+#include "int8_many_avx512.h"
 
 namespace adtrie {
 namespace {
