@@ -90,31 +90,32 @@ void check_children(const Transformer& model, size_t num_rows, Array<int64_t, 1>
 struct Session {
   Transformer& model;
   Cache cache;
-  std::vector<float> hidden, picked;
+  std::vector<float> hidden;
+  std::vector<uint8_t> asked;
+  std::vector<int64_t> kept;
   Session(Transformer& m, int max_rows) : model(m), cache(m, max_rows) {}
 
-  void forward(Array<int32_t, 1> tokens, Array<int32_t, 1> parents) {
+  void forward(Array<int32_t, 1> tokens, Array<int32_t, 1> parents, const uint8_t* asked) {
     check_rows(model, cache, tokens, parents);
     hidden.resize(tokens.size() * model.shape().hidden);
-    cache.forward(tokens.data(), parents.data(), static_cast<int>(tokens.size()), hidden.data());
+    cache.forward(tokens.data(), parents.data(), static_cast<int>(tokens.size()), asked, hidden.data());
   }
 
-  // Rows without children need no head: theirs are left out before it.
+  // Rows without children need neither head nor the end of the last layer.
   std::vector<float> score(Array<int32_t, 1> tokens, Array<int32_t, 1> parents, Array<int64_t, 1> ptr,
                            Array<int32_t, 1> children, bool renormalise) {
     check_children(model, tokens.size(), ptr, children);
-    forward(tokens, parents);
-    const int width = model.shape().hidden;
-    std::vector<int64_t> kept(1, 0);
-    picked.clear();
+    asked.assign(tokens.size(), 0);
+    kept.assign(1, 0);
     for (size_t r = 0; r < tokens.size(); ++r) {
       if (ptr.data()[r] == ptr.data()[r + 1]) continue;
-      picked.insert(picked.end(), hidden.begin() + r * width, hidden.begin() + (r + 1) * width);
+      asked[r] = 1;
       kept.push_back(ptr.data()[r + 1]);
     }
+    forward(tokens, parents, asked.data());
     std::vector<float> out(children.size());
     if (!out.empty())
-      child_scores(model, picked.data(), static_cast<int>(kept.size()) - 1, kept.data(), children.data(), renormalise,
+      child_scores(model, hidden.data(), static_cast<int>(kept.size()) - 1, kept.data(), children.data(), renormalise,
                    out.data());
     return out;
   }
@@ -216,7 +217,7 @@ NB_MODULE(_core, m) {
            [](Session& self, Array<int32_t, 1> tokens, Array<int32_t, 1> parents) {
              {
                nb::gil_scoped_release release;
-               self.forward(tokens, parents);
+               self.forward(tokens, parents, nullptr);
              }
              return owned(std::vector<float>(self.hidden),
                           {tokens.size(), static_cast<size_t>(self.model.shape().hidden)});

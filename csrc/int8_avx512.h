@@ -15,14 +15,13 @@ namespace {
 #define ADTRIE_UNROLL _Pragma("GCC unroll 8")
 #define ADTRIE_INLINE __attribute__((always_inline))
 
-constexpr int kStep = 6;  // panels that all rows pass over before the next ones
-
 struct Call {
   const Panels& w;
   const Int8Rows& x;
   float* y;
   int64_t ys;
   bool add;
+  const GemmPlan& plan;
 };
 
 // The activations of a tile, from its first row on. By value, so that stores need not reload it.
@@ -280,10 +279,10 @@ void dispatch_i8(const Call& c, const Stripe* stripes, int count, int row, int r
 template <Format FORM, bool MINS>
 void panels_i8(const Call& c, const Stripe* stripes, int count, int rows) {
   constexpr int kRows = rows_of(FORM);
-  const int tiles = (rows + kRows - 1) / kRows;
-  for (int i = 0; i < count; i += kStep) {
-    const int some = i + kStep < count ? kStep : count - i;
-    const int64_t ahead = i + kStep < count ? stripes[i + kStep].codes - stripes[i].codes : 0;
+  const int tiles = (rows + kRows - 1) / kRows, step = c.plan.panels, far = step * c.plan.ahead;
+  for (int i = 0; i < count; i += step) {
+    const int some = i + step < count ? step : count - i;
+    const int64_t ahead = far > 0 && i + far < count ? stripes[i + far].codes - stripes[i].codes : 0;
     for (int t = 0; t < tiles; ++t) {
       const int row = rows * t / tiles, next = rows * (t + 1) / tiles;
       dispatch_i8<FORM, MINS, kRows>(c, stripes + i, some, row, next - row, {t, tiles, ahead});

@@ -151,8 +151,8 @@ void few_panels(const Call& c, const Stripe* stripes, int panels, const uint8_t*
       if (NIBBLES) widen(codes, piece.blocks, bytes[p]);
       piece.codes[p] = NIBBLES ? bytes[p] : codes;
       const bool last = block + step >= blocks;
-      if (!last) fetch_ahead(codes + step * kBlockBytes, step * kBlockBytes);
-      if (last && next) fetch_ahead(next + (stripes[p].codes - stripes[0].codes), step * kBlockBytes);
+      if (!last && c.plan.ahead > 0) fetch_ahead(codes + step * kBlockBytes, step * kBlockBytes);
+      if (last && next && c.plan.ahead > 0) fetch_ahead(next + (stripes[p].codes - stripes[0].codes), step * kBlockBytes);
       for (int g = 0; g < piece.blocks / piece.per_group; ++g) {
         vstore(piece.scales[p][g], vhalf(stripes[p].scales + (group + g) * kPanel));
         if (MINS) vstore(piece.mins[p][g], vhalf(stripes[p].mins + (group + g) * kPanel));
@@ -186,11 +186,10 @@ void panels_many(const Call& c, const Stripe* stripes, int count, int rows) {
     }
 }
 
-constexpr int kManyFrom = 12;  // rows from which widening the codes pays
-
-void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add) {
-  const Call call = {w, x, y, ys, add};
-  const bool many = rows >= kManyFrom && w.group <= kPieceBlocks * kBlock;
+void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add,
+               const GemmPlan& plan) {
+  const Call call = {w, x, y, ys, add, plan};
+  const bool many = plan.widen && w.group <= kPieceBlocks * kBlock;
   for_each_form(w, begin, end, [&](Format form, const Stripe* stripes, int count) {
     const bool nibbles = form == Format::kQ4;
     auto run = form == Format::kS24   ? panels_i8<Format::kS24, false>

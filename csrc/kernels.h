@@ -112,6 +112,13 @@ struct AttendTile {
 
 constexpr int64_t kPeakRound = 2 * 12 * 64;
 
+// How a quantized linear is multiplied; the result does not depend on it. Instruction sets ignore what they lack.
+struct GemmPlan {
+  bool widen = false;   // codes widened to bytes once for all rows; false: decoded in registers for each few rows
+  int32_t panels = 6;   // panels that all rows pass over before the next ones (not widened)
+  int32_t ahead = 1;    // so many times that far ahead weights are fetched into the second-level cache; 0: not
+};
+
 struct KernelTable {
   const char* name;
   // y[r, 16*p + j] (+)= sum_k W[16*p + j, k] x[r, k]  for panels p in [begin, end)
@@ -121,12 +128,14 @@ struct KernelTable {
   void (*gemm_q_f32)(const Panels&, int begin, int end, const float* x, int64_t x_stride, int rows, float* y,
                      int64_t y_stride, bool add);
   void (*gemm_q_i8)(const Panels&, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t y_stride,
-                    bool add);
+                    bool add, const GemmPlan&);
   // One row of Int8Rows::gather of n inputs, n % 16 == 0.
   void (*gather_row)(const int8_t* codes, int n, uint8_t* gather);
   // Per block of 32: scale = max|x| / 127, code = round-half-even(x * 127 / max|x|).
   void (*quantize_row)(const float* x, int n, int8_t* codes, float* scales, int32_t* sums);
   void (*rms_norm)(const float* x, const float* weight, float epsilon, int n, float* y);
+  // Rotary embedding of one head in place: (a, b) of the halves -> (a cos - b sin, b cos + a sin), no fused sums.
+  void (*rotate)(float* head, const float* cosine, const float* sine, int half);
   void (*swiglu)(const float* gate, const float* up, int n, float* y);
   // Softmax attention of a tile of queries over the rows of their paths; rows * heads <= kMaxQueries.
   void (*attend)(const AttendTile&);

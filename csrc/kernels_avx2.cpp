@@ -103,7 +103,7 @@ uint64_t multiply_bytes(int64_t rounds) {
 
 const KernelTable* avx2_kernels() {
   static const KernelTable table = {"avx2",   gemm_f32, gemm_q_f32, gemm_q_i8,   gather_row, quantize_row,
-                                    rms_norm, swiglu,   attend,     log_sum_exp, read_bytes, multiply_bytes};
+                                    rms_norm, rotate,     swiglu,   attend,     log_sum_exp, read_bytes, multiply_bytes};
   return &table;
 }
 

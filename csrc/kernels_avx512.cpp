@@ -89,7 +89,7 @@ uint64_t multiply_bytes(int64_t rounds) {
 
 const KernelTable* avx512_kernels() {
   static const KernelTable table = {"avx512", gemm_f32, gemm_q_f32, gemm_q_i8,   gather_row, quantize_row,
-                                    rms_norm, swiglu,   attend,     log_sum_exp, read_bytes, multiply_bytes};
+                                    rms_norm, rotate,     swiglu,   attend,     log_sum_exp, read_bytes, multiply_bytes};
   return &table;
 }
 

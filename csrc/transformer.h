@@ -9,6 +9,7 @@
 #include "kernels.h"
 #include "packing.h"
 #include "parallel.h"
+#include "schedule.h"
 #include "stage_clock.h"
 
 namespace adtrie {
@@ -48,6 +49,7 @@ class Transformer {
   std::vector<Layer> layers;
   std::vector<float> final_norm, rope_frequencies;  // rope_frequencies [head_size / 2]
   Panels embed, head;
+  Schedule schedule;
 
   const Shape& shape() const { return shape_; }
   const KernelTable& kernels() const { return kernels_; }
@@ -73,25 +75,31 @@ class Cache {
   int max_rows() const { return max_rows_; }
   void truncate(int num_rows);
 
-  // Appends T rows; hidden float[T, H] after the final norm. Tokens, parents and room are checked by the caller.
-  void forward(const int32_t* tokens, const int32_t* parents, int num_tokens, float* hidden);
+  // Appends T rows; hidden float[rows asked for, H] after the final norm, asked uint8[T] or all where null. Tokens,
+  // parents and room are checked by the caller.
+  void forward(const int32_t* tokens, const int32_t* parents, int num_tokens, const uint8_t* asked, float* hidden);
   // Position of row i, counted from the beginning of its path.
   int position(int row) const { return positions_[row]; }
 
  private:
   struct Scratch;
-  void forward_chunk(const int32_t* tokens, int first, int num_tokens, float* hidden);
+  struct Worker;
+  int forward_chunk(const int32_t* tokens, int first, int num_tokens, const uint8_t* asked, float* hidden);
+  void keep_rows(const std::vector<int>& asked);
   void append_rows(const int32_t* parents, int num_tokens);
   void collect_runs(int first, int num_tokens);
   void embed_rows(const int32_t* tokens, int first, Range range);
   void rotate_head(float* head, const float* bias, const std::vector<float>& norm, int r);
-  void place_heads(int index, int first, Range items);
+  void place_heads(int index, Range rows, Range heads);
+  void place_head(int index, int r, int h);
+  bool attends_int8(int index) const;  // the 8-bit form of its output comes with it
   void attend_rows(int index, int num_tokens, int thread, int num_threads);
   float* keys(int layer, int kv_head) const;
   float* values(int layer, int kv_head) const;
 
   Transformer& model_;
   int max_rows_;
+  int first_ = 0;  // cache row of the first row of the pass
   RowMemory memory_;
   std::unique_ptr<Scratch> scratch_;
   std::vector<int32_t> parents_, positions_, run_starts_;
