@@ -87,6 +87,35 @@ void check_children(const Transformer& model, size_t num_rows, Array<int64_t, 1>
   }
 }
 
+constexpr size_t kPlanNumbers = 21;
+
+std::vector<RowPlan> checked_plans(Array<int32_t, 2> numbers) {
+  check(numbers.shape(0) >= 1 && numbers.shape(0) <= 64 && numbers.shape(1) == kPlanNumbers,
+        "schedule: expected 1 to 64 plans of 21 numbers");
+  std::vector<RowPlan> plans(numbers.shape(0));
+  int previous = 0;
+  for (RowPlan& plan : plans) {
+    const int32_t* p = numbers.data() + (&plan - plans.data()) * kPlanNumbers;
+    check(p[0] > previous && p[5] >= 0 && p[5] <= 1 << 20 && p[5] % 2 == 0,
+          "schedule: rows must ascend, panels of gate and up be even");
+    previous = plan.rows = p[0];
+    plan.one_thread = p[1] != 0, plan.norm_alone = p[2] != 0, plan.mlp_norm_alone = p[3] != 0;
+    plan.whole_heads = p[4] != 0, plan.gate_panels = p[5];
+    p += 6;
+    for (GemmPlan* gemm : {&plan.qkv, &plan.o, &plan.gate_up, &plan.down, &plan.head})
+      *gemm = checked_gemm(p[0] != 0, p[1], p[2]), p += 3;
+  }
+  return plans;
+}
+
+void append_plan(const RowPlan& plan, std::vector<int32_t>& out) {
+  for (int32_t value : {plan.rows, int32_t{plan.one_thread}, int32_t{plan.norm_alone}, int32_t{plan.mlp_norm_alone},
+                        int32_t{plan.whole_heads}, plan.gate_panels})
+    out.push_back(value);
+  for (const GemmPlan* gemm : {&plan.qkv, &plan.o, &plan.gate_up, &plan.down, &plan.head})
+    for (int32_t value : {int32_t{gemm->widen}, gemm->panels, gemm->ahead}) out.push_back(value);
+}
+
 struct Session {
   Transformer& model;
   Cache cache;
@@ -186,6 +215,16 @@ NB_MODULE(_core, m) {
            "Refers to a linear stream (docs/design/format.md), which must not change while the model lives.")
       .def("tie_head", [](Transformer& self) { self.head = self.embed; })
       .def_prop_ro("weight_bytes", [](const Transformer& self) { return self.arena.used() + self.borrowed_bytes; })
+      .def("set_schedule", [](Transformer& self, Array<int32_t, 2> plans) { self.schedule.replace(checked_plans(plans)); },
+           "int32[n, 21]: rows, one_thread, norm_alone, mlp_norm_alone, whole_heads, gate_panels, then widen, panels "
+           "and ahead of qkv, o, gate_up, down and head; rows ascending.")
+      .def_prop_ro("schedule",
+                   [](Transformer& self) {
+                     std::vector<int32_t> out;
+                     for (const RowPlan& plan : self.schedule.plans()) append_plan(plan, out);
+                     const size_t count = out.size() / kPlanNumbers;
+                     return owned(std::move(out), {count, kPlanNumbers});
+                   })
       .def("profile", [](Transformer& self, bool on) { self.clock().reset(on); }, nb::arg("on"),
            "Counts the seconds of every stage from now on, or no longer.")
       .def_prop_ro("stage_seconds",

@@ -1,6 +1,7 @@
 // Python bindings of single linears, for tests and kernel benchmarks, and the checks of their arrays.
 #include <nanobind/stl/unique_ptr.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "bindings.h"
@@ -236,6 +237,21 @@ void bind_linear(nb::module_& m) {
         },
         nb::arg("bytes"), nb::arg("num_threads"), nb::arg("repeats"),
         "Bytes per second of each sequential read of one buffer by all threads.");
+
+  m.def("barrier_seconds",
+        [](int num_threads) {
+          check(num_threads > 0 && num_threads <= 256, "barrier probe arguments out of range");
+          constexpr int kMeetings = 200;
+          ThreadTeam team(num_threads);
+          nb::gil_scoped_release release;
+          const std::vector<double> seconds = seconds_of_each(20, [&] {
+            team.run([&](int) {
+              for (int i = 0; i < kMeetings; ++i) team.barrier();
+            });
+          });
+          return *std::min_element(seconds.begin(), seconds.end()) / kMeetings;
+        },
+        nb::arg("num_threads"), "Least seconds of one meeting of all threads.");
 
   m.def("int8_peak",
         [](int num_threads, int repeats) {

@@ -39,8 +39,6 @@ struct Cache::Worker {
 
   Range mine(int n) const { return split(n, thread, num_threads); }
   bool int8(const Panels& w) const { return wants_int8(w, shape.int8_activations); }
-  Range prepared() const { return plan.inputs_alone ? Range{0, rows} : mine(rows); }
-  Scratch::Local& prepared_in() const { return s.local[plan.inputs_alone ? thread : 0]; }
   float* row(std::vector<float>& values, int r, int width) const {
     return values.data() + static_cast<int64_t>(r) * width;
   }
@@ -56,30 +54,38 @@ struct Cache::Worker {
     multiply(kernels, w, panels.begin, panels.end, x, shape.int8_activations, 0, rows, y, stride, add, gemm);
   }
 
-  // 8-bit form of input rows, alone or shared out.
-  Inputs prepare(Stage stage, bool wanted, bool gather, const float* values, int64_t stride, int width) {
-    Int8Buffer& into = prepared_in().int8;
-    const Range range = prepared();
-    if (wanted)
-      for (int r = range.begin; r < range.end; ++r) into.quantize(kernels, r, values + r * stride, width, gather);
-    if (!plan.inputs_alone) meet(stage);
+  // The stage ends: alone, every thread has what it needs already.
+  void end(Stage stage, bool alone) {
+    if (alone)
+      model.clock().passed(thread, stage);
+    else
+      meet(stage);
+  }
+
+  // 8-bit form of input rows, by every thread alone for all of them or shared out.
+  Inputs prepare(Stage stage, bool alone, bool wanted, bool gather, const float* values, int64_t stride, int width) {
+    Int8Buffer& into = s.local[alone ? thread : 0].int8;
+    const Range range = alone ? Range{0, rows} : mine(rows);
+    for (int r = range.begin; wanted && r < range.end; ++r)
+      into.quantize(kernels, r, values + r * stride, width, gather);
+    end(stage, alone);
     return {values, stride, &into};
   }
 
-  Inputs normalise(Stage stage, const std::vector<float>& weight, bool wanted, bool gather) {
-    std::vector<float>& normed = prepared_in().normed;
-    const Range range = prepared();
+  Inputs normalise(Stage stage, bool alone, const std::vector<float>& weight, bool wanted, bool gather) {
+    std::vector<float>& normed = s.local[alone ? thread : 0].normed;
+    const Range range = alone ? Range{0, rows} : mine(rows);
     for (int r = range.begin; r < range.end; ++r)
       kernels.rms_norm(row(s.x, r, s.hidden), weight.data(), shape.rms_epsilon, shape.hidden,
                        row(normed, r, s.hidden));
-    return prepare(stage, wanted, gather, normed.data(), s.hidden, shape.hidden);
+    return prepare(stage, alone, wanted, gather, normed.data(), s.hidden, shape.hidden);
   }
 
   // Whole heads for each thread where that divides the work well enough, else panels and one more barrier.
   void project(int index) {
     const Layer& l = model.layers[index];
     const bool wanted = int8(l.q) || int8(l.k) || int8(l.v), gather = l.q.sparse || l.k.sparse || l.v.sparse;
-    const Inputs x = normalise(Stage::kQkv, l.attn_norm, wanted, gather);
+    const Inputs x = normalise(Stage::kNorm, plan.norm_alone, l.attn_norm, wanted, gather);
     const int heads = shape.num_heads, kv_heads = shape.num_kv_heads, per_head = shape.head_size / kPanel;
     if (plan.whole_heads && shape.head_size % kPanel == 0) {
       const Range units = mine(heads + 2 * kv_heads);  // a key/value head is two
@@ -90,6 +96,7 @@ struct Cache::Worker {
       apply(l.q, q, x, s.q.data(), s.q_width, false, plan.qkv);
       apply(l.k, kv, x, s.k.data(), s.kv_width, false, plan.qkv);
       apply(l.v, kv, x, s.v.data(), s.kv_width, false, plan.qkv);
+      model.clock().passed(thread, Stage::kQkv);
       cache.place_heads(index, {0, rows}, own);
     } else {
       apply(l.q, mine(l.q.num_panels), x, s.q.data(), s.q_width, false, plan.qkv);
@@ -106,7 +113,7 @@ struct Cache::Worker {
     const int width = shape.num_heads * shape.head_size;
     const Inputs x = cache.attends_int8(index)
                          ? Inputs{s.attended.data(), s.q_width, &s.attended8}
-                         : prepare(Stage::kO, int8(l.o), l.o.sparse, s.attended.data(), s.q_width, width);
+                         : prepare(Stage::kO, plan.norm_alone, int8(l.o), l.o.sparse, s.attended.data(), s.q_width, width);
     const Range panels = mine(l.o.num_panels);
     apply(l.o, panels, x, s.x.data(), s.hidden, true, plan.o);
     if (!l.o_bias.empty())
@@ -119,7 +126,8 @@ struct Cache::Worker {
   // Gate, up and their product a few panels at a time, so that they never leave the near caches as floats.
   void gate(int index) {
     const Layer& l = model.layers[index];
-    const Inputs x = normalise(Stage::kGateUp, l.mlp_norm, int8(l.gate) || int8(l.up), l.gate.sparse || l.up.sparse);
+    const Inputs x = normalise(Stage::kMlpNorm, plan.mlp_norm_alone, l.mlp_norm, int8(l.gate) || int8(l.up),
+                               l.gate.sparse || l.up.sparse);
     const bool quantize = int8(l.down);
     Scratch::Local& own = s.local[thread];
     const Range all = split_pairs(l.gate.num_panels, thread, num_threads);

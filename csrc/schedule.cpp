@@ -7,7 +7,7 @@ Schedule::Schedule() {
   for (int rows : kRowCounts) {
     RowPlan plan;
     plan.rows = rows;
-    plan.inputs_alone = rows <= 2;
+    plan.norm_alone = plan.mlp_norm_alone = rows <= 2;
     plan.gate_panels = rows <= 16 ? 0 : 12;
     for (GemmPlan* gemm : {&plan.qkv, &plan.o, &plan.gate_up, &plan.down, &plan.head}) gemm->widen = rows > 8;
     plans_.push_back(plan);

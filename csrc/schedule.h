@@ -11,7 +11,8 @@ namespace adtrie {
 struct RowPlan {
   int32_t rows = 1;             // for passes of up to so many rows
   bool one_thread = false;      // the others stay asleep
-  bool inputs_alone = true;     // every thread prepares all inputs for itself: no barrier, but the work n times
+  bool norm_alone = true;       // every thread prepares the inputs of q, k, v for itself: the work n times, no barrier
+  bool mlp_norm_alone = true;   // the same for those of gate and up
   bool whole_heads = true;      // threads multiply whole heads and place what they multiplied: one barrier less
   int32_t gate_panels = 0;      // panels of gate and up before their product is formed; 0: all of a thread's
   GemmPlan qkv, o, gate_up, down, head;

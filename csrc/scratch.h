@@ -32,6 +32,8 @@ struct Cache::Scratch {
     if (v.size() < static_cast<size_t>(rows * columns)) v.resize(rows * columns);
   }
 
+  static bool alone(const RowPlan& plan) { return plan.norm_alone || plan.mlp_norm_alone; }
+
   void resize(const Shape& s, int head_stride, int rows, int longest_path, const RowPlan& plan) {
     grow(x, rows, hidden), grow(q, rows, q_width), grow(k, rows, kv_width), grow(v, rows, kv_width);
     grow(attended, rows, q_width), grow(gated, rows, inner);
@@ -42,7 +44,7 @@ struct Cache::Scratch {
     for (size_t i = 0; i < local.size(); ++i) {
       grow(local[i].scores, kMaxQueries, path_stride);
       grow(local[i].gate, rows, std::min(gate, inner + kBlock)), grow(local[i].up, rows, std::min(gate, inner + kBlock));
-      if (i == 0 || plan.inputs_alone) grow(local[i].normed, rows, hidden);
+      if (i == 0 || alone(plan)) grow(local[i].normed, rows, hidden);
     }
   }
 
@@ -53,7 +55,7 @@ struct Cache::Scratch {
       if (gather) buffer.resize_gather(rows, width);
     };
     fit(attended8, heads), fit(gated8, s.intermediate);
-    for (size_t i = 0; i < (plan.inputs_alone ? local.size() : 1); ++i) fit(local[i].int8, widest);
+    for (size_t i = 0; i < (alone(plan) ? local.size() : 1); ++i) fit(local[i].int8, widest);
   }
 };
 

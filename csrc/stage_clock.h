@@ -8,10 +8,10 @@
 
 namespace adtrie {
 
-enum class Stage : int { kEmbed, kQkv, kPlace, kAttend, kO, kGateUp, kDown, kFinal, kHead };
-constexpr int kNumStages = 9;
-constexpr std::array<const char*, kNumStages> kStageNames = {"embed", "qkv", "place", "attend", "o", "gate_up", "down",
-                                                             "final", "head"};
+enum class Stage : int { kEmbed, kNorm, kQkv, kPlace, kAttend, kO, kMlpNorm, kGateUp, kDown, kFinal, kHead };
+constexpr int kNumStages = 11;
+constexpr std::array<const char*, kNumStages> kStageNames = {
+    "embed", "norm", "qkv", "place", "attend", "o", "mlp_norm", "gate_up", "down", "final", "head"};
 
 class StageClock {
  public:
@@ -24,6 +24,14 @@ class StageClock {
   }
   void start(int thread) {
     if (on_) rows_[thread].since = now(CLOCK_THREAD_CPUTIME_ID);
+  }
+  // The stage ends here for this thread, which goes on without waiting.
+  void passed(int thread, Stage stage) {
+    if (!on_) return;
+    Row& row = rows_[thread];
+    const double at = now(CLOCK_THREAD_CPUTIME_ID);
+    row.work[static_cast<int>(stage)] += at - row.since;
+    row.since = at;
   }
   void worked(int thread, Stage stage) {
     if (!on_) return;
