@@ -225,6 +225,19 @@ NB_MODULE(_core, m) {
                      const size_t count = out.size() / kPlanNumbers;
                      return owned(std::move(out), {count, kPlanNumbers});
                    })
+      .def_prop_ro("linear_bytes",
+                   [](Transformer& self) {
+                     size_t qkv = 0, o = 0, gate_up = 0, down = 0;
+                     for (const Layer& l : self.layers) {
+                       qkv += packed_bytes(l.q) + packed_bytes(l.k) + packed_bytes(l.v), o += packed_bytes(l.o);
+                       gate_up += packed_bytes(l.gate) + packed_bytes(l.up), down += packed_bytes(l.down);
+                     }
+                     nb::dict out;
+                     out["qkv"] = qkv, out["o"] = o, out["gate_up"] = gate_up, out["down"] = down;
+                     out["head"] = packed_bytes(self.head);
+                     return out;
+                   },
+                   "Bytes of the linears of all layers by stage, and of the head.")
       .def("profile", [](Transformer& self, bool on) { self.clock().reset(on); }, nb::arg("on"),
            "Counts the seconds of every stage from now on, or no longer.")
       .def_prop_ro("stage_seconds",

@@ -18,7 +18,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def only_file(cache: Path) -> Path:
-    (path,) = (cache / "latency").iterdir()
+    (path,) = (cache / "plans").iterdir()
     return path
 
 
@@ -28,7 +28,7 @@ def test_measured_once(llama: Checkpoint, cache: Path, monkeypatch: pytest.Monke
     again = Engine(llama).latency()
     assert again.table_ms.tolist() == first.table_ms.tolist()
     assert (first.table_ms > 0).all()
-    assert len(list((cache / "latency").iterdir())) == 1
+    assert len(list((cache / "plans").iterdir())) == 1
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"key": 1}', "[" * 60_000, "x" * 100_000, "nan"])
