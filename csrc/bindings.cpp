@@ -224,7 +224,8 @@ NB_MODULE(_core, m) {
                      for (const RowPlan& plan : self.schedule.plans()) append_plan(plan, out);
                      const size_t count = out.size() / kPlanNumbers;
                      return owned(std::move(out), {count, kPlanNumbers});
-                   })
+                   },
+                   nb::rv_policy::move)
       .def_prop_ro("linear_bytes",
                    [](Transformer& self) {
                      size_t qkv = 0, o = 0, gate_up = 0, down = 0;
