@@ -35,6 +35,7 @@ struct Cache::Worker {
   const RowPlan& plan;
   const Shape& shape;
   const KernelTable& kernels;
+  const int32_t* places;
   int thread, num_threads, rows;
 
   Range mine(int n) const { return split(n, thread, num_threads); }
@@ -50,9 +51,12 @@ struct Cache::Worker {
     model.clock().waited(thread, stage);
   }
 
-  void apply(const Panels& w, Range panels, const Inputs& x, float* y, int64_t stride, bool add, const GemmPlan& gemm) {
-    multiply(kernels, w, panels.begin, panels.end, x, shape.int8_activations, 0, rows, y, stride, add, gemm);
+  void apply(const Panels& w, Range panels, const Inputs& x, float* y, int64_t stride, bool add, const GemmPlan& gemm,
+             const void* next) {
+    multiply(kernels, w, panels.begin, panels.end, x, shape.int8_activations, 0, rows, y, stride, add, gemm, next);
   }
+  // Where this thread begins to read a linear that it takes its part of.
+  const void* part(const Panels& w) const { return panel_data(w, std::min(mine(w.num_panels).begin, w.num_panels - 1)); }
 
   // The stage ends: alone, every thread has what it needs already.
   void end(Stage stage, bool alone) {
@@ -93,17 +97,18 @@ struct Cache::Worker {
       const Range own = {heads_of(units.begin), heads_of(units.end)};
       const Range q = {std::min(own.begin, heads) * per_head, std::min(own.end, heads) * per_head};
       const Range kv = {std::max(own.begin - heads, 0) * per_head, std::max(own.end - heads, 0) * per_head};
-      apply(l.q, q, x, s.q.data(), s.q_width, false, plan.qkv);
-      apply(l.k, kv, x, s.k.data(), s.kv_width, false, plan.qkv);
-      apply(l.v, kv, x, s.v.data(), s.kv_width, false, plan.qkv);
+      const int first_kv = std::min(kv.begin, l.k.num_panels - 1);
+      apply(l.q, q, x, s.q.data(), s.q_width, false, plan.qkv, panel_data(l.k, first_kv));
+      apply(l.k, kv, x, s.k.data(), s.kv_width, false, plan.qkv, panel_data(l.v, first_kv));
+      apply(l.v, kv, x, s.v.data(), s.kv_width, false, plan.qkv, part(l.o));
       model.clock().passed(thread, Stage::kQkv);
-      cache.place_heads(index, {0, rows}, own);
+      cache.place_heads(index, places, {0, rows}, own);
     } else {
-      apply(l.q, mine(l.q.num_panels), x, s.q.data(), s.q_width, false, plan.qkv);
-      apply(l.k, mine(l.k.num_panels), x, s.k.data(), s.kv_width, false, plan.qkv);
-      apply(l.v, mine(l.v.num_panels), x, s.v.data(), s.kv_width, false, plan.qkv);
+      apply(l.q, mine(l.q.num_panels), x, s.q.data(), s.q_width, false, plan.qkv, part(l.k));
+      apply(l.k, mine(l.k.num_panels), x, s.k.data(), s.kv_width, false, plan.qkv, part(l.v));
+      apply(l.v, mine(l.v.num_panels), x, s.v.data(), s.kv_width, false, plan.qkv, part(l.o));
       meet(Stage::kQkv);
-      cache.place_heads(index, mine(rows), {0, heads + kv_heads});
+      cache.place_heads(index, places, mine(rows), {0, heads + kv_heads});
     }
     meet(Stage::kPlace);
   }
@@ -115,7 +120,7 @@ struct Cache::Worker {
                          ? Inputs{s.attended.data(), s.q_width, &s.attended8}
                          : prepare(Stage::kO, plan.norm_alone, int8(l.o), l.o.sparse, s.attended.data(), s.q_width, width);
     const Range panels = mine(l.o.num_panels);
-    apply(l.o, panels, x, s.x.data(), s.hidden, true, plan.o);
+    apply(l.o, panels, x, s.x.data(), s.hidden, true, plan.o, part(l.gate));
     if (!l.o_bias.empty())
       for (int r = 0; r < rows; ++r)
         for (int c = panels.begin * kPanel; c < std::min(panels.end * kPanel, shape.hidden); ++c)
@@ -134,8 +139,9 @@ struct Cache::Worker {
     const int step = plan.gate_panels > 0 ? plan.gate_panels : std::max(all.end - all.begin, 1);
     for (int p = all.begin; p < all.end; p += step) {
       const int count = std::min(step, all.end - p), width = count * kPanel, column = p * kPanel;
-      apply(panels_from(l.gate, p), {0, count}, x, own.gate.data(), width, false, plan.gate_up);
-      apply(panels_from(l.up, p), {0, count}, x, own.up.data(), width, false, plan.gate_up);
+      const void* next = p + count < all.end ? panel_data(l.gate, p + count) : part(l.down);
+      apply(panels_from(l.gate, p), {0, count}, x, own.gate.data(), width, false, plan.gate_up, panel_data(l.up, p));
+      apply(panels_from(l.up, p), {0, count}, x, own.up.data(), width, false, plan.gate_up, next);
       for (int r = 0; r < rows; ++r) {
         float* product = quantize ? row(own.gate, r, width) : row(s.gated, r, s.inner) + column;
         kernels.swiglu(row(own.gate, r, width), row(own.up, r, width), width, product);
@@ -145,13 +151,15 @@ struct Cache::Worker {
       }
     }
     meet(Stage::kGateUp);
-    apply(l.down, mine(l.down.num_panels), {s.gated.data(), s.inner, &s.gated8}, s.x.data(), s.hidden, true, plan.down);
+    const Panels& after = index + 1 < shape.num_layers ? model.layers[index + 1].q : model.head;
+    apply(l.down, mine(l.down.num_panels), {s.gated.data(), s.inner, &s.gated8}, s.x.data(), s.hidden, true, plan.down,
+          part(after));
     meet(Stage::kDown);
   }
 
-  void run(const int32_t* tokens, int first, const std::vector<int>& asked, float* hidden) {
+  void run(const int32_t* tokens, const std::vector<int>& asked, float* hidden) {
     model.clock().start(thread);
-    cache.embed_rows(tokens, first, mine(rows));
+    cache.embed_rows(tokens, places, mine(rows));
     meet(Stage::kEmbed);
     for (int index = 0; index < shape.num_layers; ++index) {
       project(index);
@@ -174,32 +182,33 @@ struct Cache::Worker {
   }
 };
 
-void Cache::forward(const int32_t* tokens, const int32_t* parents, int num_tokens, const uint8_t* asked,
+void Cache::forward(const int32_t* tokens, const int32_t* places, int num_tokens, const uint8_t* asked,
                     float* hidden) {
   for (int begin = 0; begin < num_tokens; begin += kChunkRows) {
-    const int rows = std::min(kChunkRows, num_tokens - begin), first = num_rows();
-    append_rows(parents + begin, rows);
-    hidden += model_.shape().hidden *
-              static_cast<int64_t>(forward_chunk(tokens + begin, first, rows, asked ? asked + begin : nullptr, hidden));
+    const int rows = std::min(kChunkRows, num_tokens - begin);
+    const int done = forward_chunk(tokens + begin, places + begin, rows, asked ? asked + begin : nullptr, hidden);
+    hidden += static_cast<int64_t>(done) * model_.shape().hidden;
   }
 }
 
-int Cache::forward_chunk(const int32_t* tokens, int first, int num_tokens, const uint8_t* asked, float* hidden) {
+// How many rows of hidden were written.
+int Cache::forward_chunk(const int32_t* tokens, const int32_t* places, int num_tokens, const uint8_t* asked,
+                         float* hidden) {
   const Shape& shape = model_.shape();
   const RowPlan& plan = model_.schedule.of(num_tokens);
   Scratch& s = *scratch_;
-  const int longest = *std::max_element(positions_.begin() + first, positions_.end()) + 1;
+  int longest = 0;
+  for (int i = 0; i < num_tokens; ++i) longest = std::max(longest, rows_->lengths[places[i]]);
   s.resize(shape, model_.head_stride(), num_tokens, longest, plan);
   if (shape.int8_activations) s.resize_int8(shape, num_tokens, plan, any_sparse(model_.layers));
-  collect_runs(first, num_tokens);
+  collect_runs(places, num_tokens);
   s.asked.clear();
   for (int r = 0; r < num_tokens; ++r)
     if (asked == nullptr || asked[r]) s.asked.push_back(r);
-  first_ = first;
   const int num_threads = plan.one_thread ? 1 : model_.team().size();
   const auto task = [&](int thread) {
-    Worker{*this, model_, s, plan, shape, model_.kernels(), thread, num_threads, num_tokens}.run(tokens, first,
-                                                                                                 s.asked, hidden);
+    Worker{*this, model_, s, plan, shape, model_.kernels(), places, thread, num_threads, num_tokens}.run(
+        tokens, s.asked, hidden);
   };
   if (num_threads == 1)
     task(0);

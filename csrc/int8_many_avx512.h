@@ -181,14 +181,14 @@ void panels_many(const Call& c, const Stripe* stripes, int count, int rows) {
   for (int first = 0; first < rows; first += kRowsAtOnce)
     for (int i = 0; i < count; i += kManyPanels) {
       const int some = count - i < kManyPanels ? count - i : kManyPanels;
-      const uint8_t* next = i + 2 * kManyPanels <= count ? stripes[i + kManyPanels].codes : nullptr;
+      const uint8_t* next = i + 2 * kManyPanels <= count ? stripes[i + kManyPanels].codes : c.next;
       few_panels<NIBBLES, MINS>(c, stripes + i, some, next, first, rows - first < kRowsAtOnce ? rows - first : kRowsAtOnce);
     }
 }
 
 void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add,
-               const GemmPlan& plan) {
-  const Call call = {w, x, y, ys, add, plan};
+               const GemmPlan& plan, const void* after) {
+  const Call call = {w, x, y, ys, add, plan, static_cast<const uint8_t*>(after)};
   const bool many = plan.widen && w.group <= kPieceBlocks * kBlock;
   for_each_form(w, begin, end, [&](Format form, const Stripe* stripes, int count) {
     const bool nibbles = form == Format::kQ4;

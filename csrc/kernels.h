@@ -122,13 +122,14 @@ struct GemmPlan {
 struct KernelTable {
   const char* name;
   // y[r, 16*p + j] (+)= sum_k W[16*p + j, k] x[r, k]  for panels p in [begin, end)
-  // gemm_f32 takes kF32 and kBF16, the others every quantized form.
+  // gemm_f32 takes kF32 and kBF16, the others every quantized form. next: weights that will be read after these, or
+  // null; their first panels may be fetched.
   void (*gemm_f32)(const Panels&, int begin, int end, const float* x, int64_t x_stride, int rows, float* y,
                    int64_t y_stride, bool add);
   void (*gemm_q_f32)(const Panels&, int begin, int end, const float* x, int64_t x_stride, int rows, float* y,
                      int64_t y_stride, bool add);
   void (*gemm_q_i8)(const Panels&, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t y_stride,
-                    bool add, const GemmPlan&);
+                    bool add, const GemmPlan&, const void* next);
   // One row of Int8Rows::gather of n inputs, n % 16 == 0.
   void (*gather_row)(const int8_t* codes, int n, uint8_t* gather);
   // Per block of 32: scale = max|x| / 127, code = round-half-even(x * 127 / max|x|).

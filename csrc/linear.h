@@ -55,10 +55,12 @@ inline bool wants_int8(const Panels& w, bool int8_activations) {
 
 // y[r, 16*p...] (+)= W x for panels [begin, end) of w and `rows` input rows from `first`.
 inline void multiply(const KernelTable& kernels, const Panels& w, int begin, int end, const Inputs& x, bool int8,
-                     int first, int rows, float* y, int64_t y_stride, bool add, const GemmPlan& plan) {
+                     int first, int rows, float* y, int64_t y_stride, bool add, const GemmPlan& plan,
+                     const void* next = nullptr) {
   if (begin >= end || rows <= 0) return;
   if (wants_int8(w, int8))
-    kernels.gemm_q_i8(w, begin, end, x.int8->from(first, w.num_inputs), rows, y, y_stride, add, plan);
+    kernels.gemm_q_i8(w, begin, end, x.int8->from(first, w.num_inputs), rows, y, y_stride, add, plan,
+                      next);
   else if (w.group == 0)
     kernels.gemm_f32(w, begin, end, x.values + first * x.stride, x.stride, rows, y, y_stride, add);
   else

@@ -9,7 +9,7 @@ Schedule::Schedule() {
     plan.rows = rows;
     plan.norm_alone = plan.mlp_norm_alone = rows <= 2;
     plan.gate_panels = rows <= 16 ? 0 : 12;
-    for (GemmPlan* gemm : {&plan.qkv, &plan.o, &plan.gate_up, &plan.down, &plan.head}) gemm->widen = rows > 8;
+    for (GemmPlan* gemm : {&plan.qkv, &plan.o, &plan.gate_up, &plan.down, &plan.head}) gemm->widen = rows > 64;
     plans_.push_back(plan);
   }
 }

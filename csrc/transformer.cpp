@@ -2,12 +2,22 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 
 #include "scratch.h"
 
 namespace adtrie {
+namespace {
+
+int32_t* zeroed(size_t count) {
+  void* data = std::calloc(count, sizeof(int32_t));  // large ones are committed as they are touched
+  if (data == nullptr) throw std::bad_alloc();
+  return static_cast<int32_t*>(data);
+}
+
+}  // namespace
 
 RowMemory::RowMemory(size_t floats) : bytes_(floats * sizeof(float)) {
   void* data = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -21,57 +31,53 @@ Transformer::Transformer(const Shape& shape, const KernelTable& kernels, int num
     : layers(shape.num_layers), shape_(shape), kernels_(kernels), team_(num_threads),
       clock_(num_threads), head_stride_(padded(shape.head_size)) {}
 
-Cache::Cache(Transformer& model, int max_rows)
-    : model_(model), max_rows_(padded(max_rows)),
-      memory_(static_cast<size_t>(2) * model.shape().num_layers * model.shape().num_kv_heads * model.head_stride() *
-              padded(max_rows)),
+Transformer::Transformer(const Transformer& weights, int num_threads)
+    : layers(weights.layers), final_norm(weights.final_norm), rope_frequencies(weights.rope_frequencies),
+      embed(weights.embed), head(weights.head), schedule(weights.schedule), shape_(weights.shape_), kernels_(weights.kernels_),
+      team_(num_threads), clock_(num_threads), head_stride_(weights.head_stride_) {}
+
+CacheRows::CacheRows(const Shape& shape, int head_stride, int num_rows)
+    : max_rows(padded(num_rows)),
+      memory(static_cast<size_t>(2) * shape.num_layers * shape.num_kv_heads * head_stride * padded(num_rows)),
+      lengths(zeroed(max_rows), std::free), parents(zeroed(max_rows), std::free),
+      run_starts(zeroed(max_rows), std::free) {}
+
+Cache::Cache(Transformer& model, std::shared_ptr<CacheRows> rows)
+    : model_(model), rows_(std::move(rows)),
       scratch_(std::make_unique<Scratch>(model.shape(), model.head_stride(), model.team().size())) {}
 
 Cache::~Cache() = default;
 
 float* Cache::keys(int layer, int kv_head) const {
-  const size_t cell = static_cast<size_t>(model_.head_stride()) * max_rows_;
-  return memory_.data() + (static_cast<size_t>(layer) * model_.shape().num_kv_heads + kv_head) * 2 * cell;
+  const size_t cell = static_cast<size_t>(model_.head_stride()) * rows_->max_rows;
+  return rows_->memory.data() + (static_cast<size_t>(layer) * model_.shape().num_kv_heads + kv_head) * 2 * cell;
 }
 
 float* Cache::values(int layer, int kv_head) const {
-  return keys(layer, kv_head) + static_cast<size_t>(model_.head_stride()) * max_rows_;
+  return keys(layer, kv_head) + static_cast<size_t>(model_.head_stride()) * rows_->max_rows;
 }
 
-void Cache::truncate(int num_rows) {
-  parents_.resize(num_rows), positions_.resize(num_rows), run_starts_.resize(num_rows);
-}
-
-void Cache::append_rows(const int32_t* parents, int num_tokens) {
-  for (int i = 0; i < num_tokens; ++i) {
-    const int row = num_rows(), parent = parents[i];
-    run_starts_.push_back(row > 0 && parent == row - 1 ? run_starts_[row - 1] : row);
-    positions_.push_back(parent < 0 ? 0 : positions_[parent] + 1);
-    parents_.push_back(parent);
-  }
-}
-
-void Cache::collect_runs(int first, int num_tokens) {
+void Cache::collect_runs(const int32_t* places, int num_tokens) {
   Scratch& s = *scratch_;
   s.runs.clear();
   s.run_ptr.assign(1, 0);
-  for (int row = first; row < first + num_tokens; ++row) {
+  for (int i = 0; i < num_tokens; ++i) {
     const size_t begin = s.runs.size();
-    for (int end = row; end >= 0; end = parents_[run_starts_[end]])
-      s.runs.push_back({run_starts_[end], end - run_starts_[end] + 1});
+    for (int end = places[i]; end >= 0; end = rows_->parents[rows_->run_starts[end]])
+      s.runs.push_back({rows_->run_starts[end], end - rows_->run_starts[end] + 1});
     std::reverse(s.runs.begin() + begin, s.runs.end());
     s.run_ptr.push_back(static_cast<int>(s.runs.size()));
   }
 }
 
 // Start of a pass: embeddings and rotary angles of rows [range).
-void Cache::embed_rows(const int32_t* tokens, int first, Range range) {
+void Cache::embed_rows(const int32_t* tokens, const int32_t* places, Range range) {
   Scratch& s = *scratch_;
   const int half = model_.shape().head_size / 2;
   for (int r = range.begin; r < range.end; ++r) {
     unpack_row(model_.embed, tokens[r], s.x.data() + static_cast<int64_t>(r) * s.hidden);
     for (int i = 0; i < half; ++i) {
-      const float angle = static_cast<float>(positions_[first + r]) * model_.rope_frequencies[i];
+      const float angle = static_cast<float>(rows_->lengths[places[r]] - 1) * model_.rope_frequencies[i];
       s.cosines[static_cast<int64_t>(r) * half + i] = std::cos(angle);
       s.sines[static_cast<int64_t>(r) * half + i] = std::sin(angle);
     }
@@ -91,12 +97,12 @@ void Cache::rotate_head(float* head, const float* bias, const std::vector<float>
 }
 
 // Heads [heads) of rows [range): below num_heads query heads, the others key/value heads, which go to the cache.
-void Cache::place_heads(int index, Range range, Range heads) {
+void Cache::place_heads(int index, const int32_t* places, Range range, Range heads) {
   for (int r = range.begin; r < range.end; ++r)
-    for (int h = heads.begin; h < heads.end; ++h) place_head(index, r, h);
+    for (int h = heads.begin; h < heads.end; ++h) place_head(index, r, h, places[r]);
 }
 
-void Cache::place_head(int index, int r, int h) {
+void Cache::place_head(int index, int r, int h, int place) {
   Scratch& s = *scratch_;
   const Shape& shape = model_.shape();
   const Layer& layer = model_.layers[index];
@@ -111,7 +117,7 @@ void Cache::place_head(int index, int r, int h) {
     for (int i = size; i < stride; ++i) out[i] = 0.0f;
     return;
   }
-  const int kv = h - shape.num_heads, row = first_ + r;
+  const int kv = h - shape.num_heads, row = place;
   float* key = s.k.data() + static_cast<int64_t>(r) * s.kv_width + kv * size;
   const float* value = s.v.data() + static_cast<int64_t>(r) * s.kv_width + kv * size;
   rotate_head(key, bias ? bias + (shape.num_heads + kv) * size : nullptr, layer.k_norm, r);
@@ -124,12 +130,12 @@ void Cache::place_head(int index, int r, int h) {
   }
 }
 
-// Items are (rows, query heads of one key/value head) that fit one tile; single heads when there are few rows,
-// so that all threads get some. Rows of a tile must begin at the same cache row, as those of one request do.
 bool Cache::attends_int8(int index) const {
   return wants_int8(model_.layers[index].o, model_.shape().int8_activations) && model_.shape().head_size % kBlock == 0;
 }
 
+// Items are (rows, query heads of one key/value head) that fit one tile; single heads when there are few rows,
+// so that all threads get some. Rows of a tile must begin at the same cache row, as those of one request do.
 void Cache::attend_rows(int index, int num_tokens, int thread, int num_threads) {
   Scratch& s = *scratch_;
   const Shape& shape = model_.shape();

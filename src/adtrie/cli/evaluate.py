@@ -27,9 +27,9 @@ from adtrie.cli.terminal import emit, emit_json, fail, guarded, note, printable
 from adtrie.errors import InputError
 
 if TYPE_CHECKING:
-    from adtrie.api import TargetOptions
     from adtrie.evaluate.tables import Report
     from adtrie.evaluate.targeting import TargetingReport
+    from adtrie.request import TargetOptions
 
 NAME = "evaluate"
 EXAMPLE = "Example: adtrie evaluate pricerunner --adapter pricerunner --html report.html"
@@ -95,9 +95,9 @@ def command(
     slogans and csl beside a checkout): BLEU, METEOR, ROUGE-L, facts stated, tokens per forward. A label that
     is no entry counts as a miss.
     """
-    from adtrie.api import TargetOptions
     from adtrie.evaluate.creative_tasks import CREATIVE_TASK_NAMES
     from adtrie.prompt import PromptTemplate
+    from adtrie.request import TargetOptions
 
     _check_page(html)
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None

@@ -13,12 +13,13 @@ from adtrie.cli.terminal import note, progress
 from adtrie.errors import InputError
 
 if TYPE_CHECKING:
-    from adtrie.api import Model, TargetOptions
+    from adtrie.api import Model
     from adtrie.catalogue import Catalogue, Prior
     from adtrie.evaluate.creating import CreativeReport
     from adtrie.evaluate.questions import Questions
     from adtrie.evaluate.targeting import TargetingReport
     from adtrie.prompt import PromptTemplate
+    from adtrie.request import TargetOptions
 
 AUTO, NUM_DEV = -1.0, 200  # alpha to be chosen, and on how many dev rows, warm and cold each
 
@@ -137,9 +138,9 @@ def _prior(
     plan: Plan, model: Model, catalogue: Catalogue, dev: Questions | None
 ) -> tuple[float | None, Prior | None]:
     """The alpha that was given or chosen on dev rows, and the prior it makes; None without one."""
-    from adtrie.api import TargetOptions
     from adtrie.catalogue import Prior
     from adtrie.evaluate.familiarity import NUM_CANDIDATES, best_alpha
+    from adtrie.request import TargetOptions
 
     if plan.alpha is None:
         return None, None

@@ -19,7 +19,7 @@ PANEL, BLOCK = 16, 32
 _TILE_PANELS, _AHEAD, _CHUNKS = (3, 6, 12), (0, 1, 2), (4, 8, 12, 24)
 _WIDENED = 3 * 256 * PANEL  # bytes of a piece of widened codes
 MET = "met"  # all threads have ended what comes before
-FEW, MANY = 4, 32  # rows below which nobody widens, from which everybody does
+FEW = 4  # rows up to which widening codes cannot pay
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,17 @@ def gemm_options(rows: int, width: int, quick: bool, needs: str = MET) -> tuple[
     """Ways to multiply a quantized linear with `rows` rows of `width` inputs, the likeliest first."""
     tiles = _TILE_PANELS[1:2] if quick else _TILE_PANELS
     ahead = _AHEAD[:2] if quick else _AHEAD
-    options = []
-    if rows < MANY:
-        options += [
-            Option(
-                f"tiles of {panels} panels, fetched {distance} ahead",
-                {"widen": 0, "panels": panels, "ahead": distance},
-                panels * width * PANEL // 2,
-                needs,
-                "panels",
-            )
-            for panels in tiles
-            for distance in ahead
-        ]
+    options = [
+        Option(
+            f"tiles of {panels} panels, fetched {distance} ahead",
+            {"widen": 0, "panels": panels, "ahead": distance},
+            panels * width * PANEL // 2,
+            needs,
+            "panels",
+        )
+        for panels in tiles
+        for distance in ahead
+    ]
     if rows > FEW:
         options += [
             Option(
