@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import speed_summary
+
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 RESULTS = ROOT / "benchmarks" / "results"
@@ -17,6 +19,9 @@ BEGIN = "<!-- table:begin (written by `python -m benchmarks.readme_table`) -->\n
 END = "<!-- table:end -->"
 QUALITY_BEGIN = "<!-- quality:begin (written by `python -m benchmarks.readme_table`) -->\n"
 QUALITY_END = "<!-- quality:end -->"
+SPEED_BEGIN = "<!-- speed:begin (written by `python -m benchmarks.readme_table`) -->\n"
+SPEED_END = "<!-- speed:end -->"
+NO_SPEED = "Not measured yet: `make bench` does, in half an hour on a quiet machine.\n"
 TEXT_METRICS = ("bleu", "meteor", "rouge_l", "coverage")
 NOTHING = "No results are committed yet: `adtrie demo --json > benchmarks/results/demo.json` measures them.\n"
 HEAD = [
@@ -144,6 +149,23 @@ def _span(interval: dict[str, float]) -> str:
     return f"{interval['mean']:.3f} ({interval['low']:.3f}-{interval['high']:.3f})"
 
 
+def speed_table(results: Path) -> str:
+    """Markdown of speed.json: every engine's tokens a second, and what was to be shown."""
+    result = _read(results / "speed.json")
+    lines = speed_summary.table(result) if result else []
+    if result is None or not lines:
+        return NO_SPEED
+    machine = result["machine"]
+    lines = [f"{machine['processor']}, 2 threads, medians; {machine['date']}, {machine['commit']}.\n", *lines]
+    lines += ["", "| to be shown | wanted | found |", "|---|---:|---:|"]
+    for claim in result["claims"]:
+        sign = "at most" if claim["at_most"] else "at least"
+        found = "not measured" if claim["found"] is None else f"{claim['found']:g}"
+        found += " (missed)" if claim["met"] is False else ""
+        lines.append(f"| {claim['what']} | {sign} {claim['wanted']:g} | {found} |")
+    return "\n".join(lines) + "\n"
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
@@ -151,7 +173,8 @@ def _read(path: Path) -> dict[str, Any] | None:
 def updated(readme: str, results: Path = RESULTS) -> str:
     """The README's text with its tables made from `results`."""
     with_speed = _between(readme, BEGIN, END, table(results))
-    return _between(with_speed, QUALITY_BEGIN, QUALITY_END, quality_tables(results))
+    with_quality = _between(with_speed, QUALITY_BEGIN, QUALITY_END, quality_tables(results))
+    return _between(with_quality, SPEED_BEGIN, SPEED_END, speed_table(results))
 
 
 def _between(text: str, begin: str, end: str, new: str) -> str:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import adtrie
-from adtrie.api import MAX_SESSIONS, Mode, Score, TargetOptions
+from adtrie.api import MAX_SESSIONS
 from adtrie.errors import CapacityError, CatalogueError, InputError
+from adtrie.request import Mode, Score, TargetOptions
 from adtrie.search import enumerate_all, score_entries
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -195,8 +196,11 @@ def test_a_fusion_is_a_constant_per_entry_and_request(
             first = model.target(query, catalogue, 1, mode, width=1, template=SHORT, prior=prior, seeds=near)
             reached = wanted if mode == "exact" else {catalogue.text(at): 0 for at in near.of(query)}
             assert first[0].score >= max((wanted[text] for text in reached), default=-np.inf) - 1e-3
-    with pytest.raises(InputError, match="cannot be combined with a selection"):
-        model.target("hat", catalogue, template=SHORT, seeds=near, deny_ids=["0"])
+            denied = found[0]
+            within = model.target(
+                query, catalogue, 4, template=SHORT, prior=prior, seeds=near, deny_ids=denied.ids
+            )
+            assert [hit.text for hit in within] == [hit.text for hit in found if hit is not denied]
 
 
 def test_a_prior_of_another_catalogue_is_refused(model: adtrie.Model, catalogue: adtrie.Catalogue) -> None:

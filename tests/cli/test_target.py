@@ -224,5 +224,4 @@ def test_a_fusion_ranks_by_the_sum(
     first = answers(result)[0]["results"][0]
     assert first["score"] == pytest.approx(before + 500 - 0.5 * familiar[NAMES[4]], abs=1e-3)
     assert ask("--fusion", tmp_path / "none.json", "x").exit_code == 1
-    assert ask("--fusion", fusion, "--deny-ids", past, "x").exit_code == 2
     assert ask("--fusion", fusion, "--explain", "x").exit_code == 2

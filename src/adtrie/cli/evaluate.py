@@ -31,9 +31,9 @@ from adtrie.cli.terminal import emit, emit_json, fail, guarded, note, printable
 from adtrie.errors import InputError
 
 if TYPE_CHECKING:
-    from adtrie.api import TargetOptions
     from adtrie.evaluate.tables import Report
     from adtrie.evaluate.targeting import TargetingReport
+    from adtrie.request import TargetOptions
 
 NAME = "evaluate"
 EXAMPLE = "Example: adtrie evaluate pricerunner --adapter pricerunner --html report.html"
@@ -106,9 +106,9 @@ def command(
     slogans and csl beside a checkout): BLEU, METEOR, ROUGE-L, facts stated, tokens per forward. A label that
     is no entry counts as a miss.
     """
-    from adtrie.api import TargetOptions
     from adtrie.evaluate.creative_tasks import CREATIVE_TASK_NAMES
     from adtrie.prompt import PromptTemplate
+    from adtrie.request import TargetOptions
 
     _check_writable({"--html": html, "--learn-fusion": learn_fusion})
     if fusion is not None and learn_fusion is not None:

@@ -30,9 +30,9 @@ def learned(
 
     Raises InputError where the rows do not tell.
     """
-    from adtrie.api import TargetOptions
     from adtrie.catalogue import EntrySet
     from adtrie.evaluate.fusing import learn_fusion, scored_candidates, without_model
+    from adtrie.request import TargetOptions
 
     texts = [catalogue.text(entry) for entry in range(catalogue.num_entries)]
     entry_of = {text: entry for entry, text in enumerate(texts)}

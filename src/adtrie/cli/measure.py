@@ -15,13 +15,14 @@ from adtrie.cli.options import WeightsChoice
 from adtrie.cli.terminal import note, progress
 
 if TYPE_CHECKING:
-    from adtrie.api import Model, TargetOptions
+    from adtrie.api import Model
     from adtrie.catalogue import Catalogue, Fusion, Neighbours, Prior
     from adtrie.evaluate.creating import CreativeReport
     from adtrie.evaluate.floors import Floor
     from adtrie.evaluate.questions import Questions
     from adtrie.evaluate.targeting import TargetingReport
     from adtrie.prompt import PromptTemplate
+    from adtrie.request import TargetOptions
     from adtrie.search.generate import Beams
 
 DevRows = Callable[[int], "Questions"]  # so many dev rows, warm and cold each
@@ -169,9 +170,9 @@ def _prior(
     plan: Plan, model: Model, catalogue: Catalogue, dev: DevRows, fused: float | None
 ) -> tuple[float | None, Prior | None]:
     """The alpha that was given, chosen on dev rows or `fused`, and the prior it makes; None without one."""
-    from adtrie.api import TargetOptions
     from adtrie.catalogue import Prior
     from adtrie.evaluate.familiarity import NUM_CANDIDATES, best_alpha
+    from adtrie.request import TargetOptions
 
     alpha = plan.alpha if plan.alpha is not None else fused
     if alpha is None:

@@ -23,6 +23,14 @@ class ScoreChoice(StrEnum):
     renormalised = "renormalised"
 
 
+class PreferChoice(StrEnum):
+    """What exact saves."""
+
+    auto = "auto"
+    rows = "rows"
+    forwards = "forwards"
+
+
 class WeightsChoice(StrEnum):
     """The form the engine holds weights in."""
 
