@@ -26,7 +26,7 @@ from benchmarks.decode import PROMPT
 from benchmarks.engines import OUR_REFERENCE, REFERENCE, EngineKind, chosen
 from benchmarks.json_process import JsonProcess
 from benchmarks.peer_models import SHAPES, Shape, model_in, size_bytes
-from benchmarks.undisturbed import TRIES, Sample, undisturbed
+from benchmarks.undisturbed import TRIES, Patience, Sample
 
 CONTEXT = 128
 PREFILLS = (32, 128, 512)
@@ -83,6 +83,7 @@ def take_rounds(
     tries: int = TRIES,
 ) -> None:
     """Adds the turns of `rounds` rounds to `engines`; `between(round)` runs before each round."""
+    patience = Patience(tries, rounds * len(engines) // 2)
     for number in range(rounds):
         between(number)
         at = number % max(1, len(engines))
@@ -90,7 +91,7 @@ def take_rounds(
             if number >= SLOW_ROUNDS and slow(engine):
                 continue
             process = engine.process
-            sample = undisturbed(lambda p=process: one_turn(p), lambda p=process: watch(p), tries)
+            sample = patience.sample(lambda p=process: one_turn(p), lambda p=process: watch(p))
             engine.turns.append(sample)
 
 

@@ -112,6 +112,14 @@ def _process_claims(parts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, An
     ]
 
 
+def disturbed(parts: Mapping[str, Mapping[str, Any]]) -> tuple[int, int]:
+    """Turns and requests that others disturbed in every try, and all there were."""
+    engines = [engine for part in parts.values() for engine in part.get("engines", [])]
+    rows = [row for part in parts.values() for key in ("ours", "peers") for row in part.get(key, [])]
+    bad = sum(item.get("disturbed_rounds", 0) for item in engines) + sum(row["disturbed"] for row in rows)
+    return bad, sum(item.get("rounds", 0) for item in engines) + sum(row["requests"] for row in rows)
+
+
 def table(result: Mapping[str, Any]) -> list[str]:
     """Markdown lines: an engine a row, decode and prefill of each shape, manners, start and memory."""
     parts = result["parts"]
@@ -144,7 +152,8 @@ def _cells(engine: Mapping[str, Any] | None) -> list[str]:
 
 def text(result: Mapping[str, Any]) -> str:
     """The table, the claims and what failed, for a terminal."""
-    lines = [*table(result), ""]
+    bad, whole = disturbed(result["parts"])
+    lines = [*table(result), "", f"{bad} of {whole} turns and requests were disturbed by other processes"]
     for claim in result["claims"]:
         sign = "<=" if claim["at_most"] else ">="
         found = "not measured" if claim["found"] is None else f"{claim['found']} ({_verdict(claim['met'])})"

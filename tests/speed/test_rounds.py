@@ -12,7 +12,7 @@ from benchmarks.engines import ENGINES
 from benchmarks.machine import ForeignLoad
 from benchmarks.speed_engines import Running, agreement, slow, take_rounds
 from benchmarks.speed_targeting import Participant, Request, take_turns
-from benchmarks.undisturbed import MOST_FOREIGN, Sample, undisturbed
+from benchmarks.undisturbed import MOST_FOREIGN, Patience, Sample, undisturbed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +48,12 @@ def test_of_disturbed_samples_the_quietest_is_kept_and_says_so(shares: list[floa
     found = undisturbed(lambda: next(values), loads.watch, tries=len(shares), sleep=loads.sleep)
     assert (found.value, found.tries) == (shares.index(min(shares)), len(shares))
     assert found.foreign == min(shares) and found.disturbed
+
+
+def test_patience_ends_and_each_sample_is_then_made_once() -> None:
+    loads = Loads(*[0.5] * 9)
+    patience = Patience(tries=3, repeats=3, sleep=loads.sleep)
+    assert [patience.sample(lambda: 0, loads.watch).tries for _ in range(4)] == [3, 2, 1, 1]
 
 
 def test_own_children_are_no_foreign_load() -> None:

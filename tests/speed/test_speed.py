@@ -84,6 +84,13 @@ def test_requests_are_held_against_both_peers_and_their_floor() -> None:
     assert met == [True, False, False]
 
 
+def test_what_others_disturbed_is_counted() -> None:
+    part = shape_part()
+    part["engines"][0] |= {"rounds": 5, "disturbed_rounds": 2}
+    rows = {"ours": [{"requests": 30, "disturbed": 1}], "peers": []}
+    assert speed_summary.disturbed({"a": part, "b": rows, "c": {"failed": "x"}}) == (3, 35)
+
+
 def test_the_table_has_a_row_for_each_engine_also_of_failed_ones() -> None:
     lines = speed_summary.table(result(engines_135m=shape_part()))
     assert lines[2].startswith("| ADTRIE-INT4 | 200 | 4000 | 6000 |")
