@@ -55,7 +55,7 @@ def ratios(part: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if DENSE not in engines:
         return found
-    for measure in MEASURES:
+    for measure in (name for name in MEASURES if name in engines[DENSE]["tokens_s"]):
         row: dict[str, Any] = {}
         for key, bits in (("all", 99), ("equal_bits", engines[DENSE]["bits"])):
             peer = best_peer(engines, measure, bits)
@@ -147,7 +147,8 @@ def _names(shapes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 def _cells(engine: Mapping[str, Any] | None) -> list[str]:
     if engine is None:
         return [""] * 3
-    return [f"{engine['tokens_s'][name]['median']:.0f}" for name in ("decode", "prefill_128", "prefill_512")]
+    rates = [engine["tokens_s"].get(name) for name in ("decode", "prefill_128", "prefill_512")]
+    return [f"{rate['median']:.0f}" if rate else "" for rate in rates]
 
 
 def text(result: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import speed_engines, speed_targeting
 from benchmarks.engines import ENGINES
 from benchmarks.machine import ForeignLoad
-from benchmarks.speed_engines import Running, agreement, slow, take_rounds
+from benchmarks.speed_engines import Effort, Running, agreement, slow, take_rounds
 from benchmarks.speed_targeting import Participant, Request, take_turns
 from benchmarks.undisturbed import MOST_FOREIGN, Patience, Sample, undisturbed
 from hypothesis import given
@@ -72,7 +72,7 @@ def test_each_round_begins_with_another_engine() -> None:
         order.append(process)
         return {"decode": 0.01, "prefill_32": 0.1}
 
-    take_rounds(engines, 3, one_turn, lambda process: lambda: 0.0)
+    take_rounds(engines, Effort(rounds=3), one_turn, lambda process: lambda: 0.0)
     assert [len(engine.turns) for engine in engines] == [3, 3, 3]
     assert [order[0], order[3], order[6]] == ["adtrie-int4", "llama-q4_0", "torch-int8"]
     assert sorted(order[3:6]) == sorted(order[:3])
@@ -82,9 +82,25 @@ def test_each_round_begins_with_another_engine() -> None:
 def test_an_engine_far_too_slow_takes_part_in_fewer_rounds(seconds: float, expected: int) -> None:
     engine = running("transformers-bf16")
     take_rounds(
-        [engine], 5, lambda process: {"decode": 0.01, "prefill_512": seconds}, lambda process: lambda: 0.0
+        [engine],
+        Effort(),
+        lambda process: {"decode": 0.01, "prefill_512": seconds},
+        lambda process: lambda: 0.0,
     )
     assert len(engine.turns) == expected and slow(engine) == (expected == 2)
+
+
+def test_an_engine_that_dies_is_out_and_the_others_go_on() -> None:
+    engines = [running("adtrie-int4"), running("llama-q4_0")]
+
+    def one_turn(process: Any) -> dict[str, float]:
+        if process == "llama-q4_0" and engines[1].turns:
+            raise RuntimeError("the llama process stopped")
+        return {"decode": 0.01}
+
+    take_rounds(engines, Effort(rounds=3), one_turn, lambda process: lambda: 0.0)
+    assert [len(engine.turns) for engine in engines] == [3, 1]
+    assert engines[1].failed == "the llama process stopped" and engines[0].failed is None
 
 
 def test_agreement_counts_what_comes_before_the_first_difference() -> None:
@@ -113,7 +129,8 @@ def test_engines_with_wrong_answers_are_refused() -> None:
     def check(name: str, *answers: list[int], against: list[int] | None = wanted) -> str | None:
         engine = running(name)
         engine.process = Answers(*answers)  # type: ignore[assignment]
-        return speed_engines.check(engine, against, [1])
+        speed_engines.check(engine, against, [1])
+        return engine.failed
 
     assert check("llama-q4_0", wanted, wanted) is None
     assert check("llama-q4_0", other, other) is None
