@@ -33,7 +33,7 @@ PREFILLS = (32, 128, 512)
 CHECKED = 16  # greedy tokens that are compared
 MOST_WRONG = 4  # of these, for an engine with quantized weights; unquantized ones in float32 may have none
 ROUNDS, STARTS = 5, 5
-SLOW_TURN_S, SLOW_ROUNDS = 15.0, 2  # an engine this slow is out of the race and takes part in fewer rounds
+SLOW, SLOW_ROUNDS = 3.0, 1  # so many times slower than the fastest in everything: out after so many rounds
 BANDWIDTH_BYTES = 512 << 20  # far above the last cache
 
 Turn = Mapping[str, float]  # seconds: decode (one token), prefill_N
@@ -88,33 +88,51 @@ def _generate(process: JsonProcess, tokens: Sequence[int], count: int) -> dict[s
 def take_rounds(
     engines: Sequence[Running],
     effort: Effort,
-    one_turn: Callable[[JsonProcess], Turn],
+    one_turn: Callable[[JsonProcess, Sequence[int]], Turn],
     watch: Callable[[JsonProcess], Callable[[], float]],
     between: Callable[[int], None] = lambda number: None,
 ) -> None:
-    """Adds the turns of all rounds to `engines`; `between(round)` runs before each round."""
+    """Adds the turns of all rounds to `engines`; `between(round)` runs before each round.
+
+    The longest prompt takes as long as all else together: every other round goes without it.
+    """
     patience = Patience(effort.tries, effort.rounds * len(engines) // 2)
     for number in range(effort.rounds):
         between(number)
-        at = number % max(1, len(engines))
-        for engine in [*engines[at:], *engines[:at]]:
-            if engine.failed or (number >= SLOW_ROUNDS and slow(engine)):
+        lengths = [n for n in effort.prefills if number % 2 == 0 or n < max(PREFILLS)]
+        racing = [engine for engine in engines if number < SLOW_ROUNDS or not slow(engine, engines)]
+        at = number % max(1, len(racing))
+        for engine in [*racing[at:], *racing[:at]]:
+            if engine.failed:
                 continue
             process = engine.process
             try:
-                sample = patience.sample(lambda p=process: one_turn(p), lambda p=process: watch(p))
+                sample = patience.sample(
+                    lambda p=process, lengths=lengths: one_turn(p, lengths), lambda p=process: watch(p)
+                )
             except RuntimeError as error:
                 engine.failed = str(error)[-400:]
                 continue
             engine.turns.append(sample)
 
 
-def slow(engine: Running) -> bool:
-    """Whether its turns so far took more than SLOW_TURN_S of prefill, or of 16 tokens."""
-    return any(
-        max(16 * value if name == "decode" else value for name, value in sample.value.items()) > SLOW_TURN_S
-        for sample in engine.turns
+def slow(engine: Running, engines: Sequence[Running]) -> bool:
+    """Whether in every measure its best turn took SLOW times that of the fastest engine."""
+    if not engine.turns:
+        return False
+    fastest = [best(other) for other in engines if other.turns]
+    return all(
+        value >= SLOW * min(other[name] for other in fastest if name in other)
+        for name, value in best(engine).items()
     )
+
+
+def best(engine: Running) -> Turn:
+    """Least seconds of each measure over its turns."""
+    names = engine.turns[0].value
+    return {
+        name: min(sample.value[name] for sample in engine.turns if name in sample.value) for name in names
+    }
 
 
 def agreement(found: Sequence[int], wanted: Sequence[int]) -> int:
@@ -204,7 +222,7 @@ def summary(engine: Running, shape: Shape) -> dict[str, Any]:
 
 def _rates(name: str, turns: Sequence[Sample[Turn]]) -> dict[str, Any]:
     count = 1 if name == "decode" else int(name.split("_")[1])
-    rates = [count / sample.value[name] for sample in turns]
+    rates = [count / sample.value[name] for sample in turns if name in sample.value]
     return {
         "median": round(float(np.median(rates)), 1),
         "min": round(min(rates), 1),
@@ -259,7 +277,7 @@ def measure(shape: Shape, kinds: Sequence[EngineKind], effort: Effort) -> dict[s
         take_rounds(
             running,
             effort,
-            lambda process: turn(process, tokens, shape.decoded, effort.prefills),
+            lambda process, lengths: turn(process, tokens, shape.decoded, lengths),
             lambda process: machine.ForeignLoad([process.pid]).share,
             probes.take,
         )

@@ -19,15 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.engines import EngineKind, chosen
+from benchmarks.engines import ENGINES, EngineKind, chosen
 from benchmarks.json_process import JsonProcess
 from benchmarks.machine import ForeignLoad
 from benchmarks.peer_models import REAL, SHAPES
 from benchmarks.speed_engines import prompt
 from benchmarks.undisturbed import TRIES, Sample, undisturbed
 
-DECODED = 16
-ROUNDS = 5
+DECODED = 8
+ROUNDS, PEER_ROUNDS = 5, 3  # beside the loop a peer may take a second for each token
+MOST_BITS = 8  # of the engines by default: unquantized ones are slow alone
 SETTLE_S = 0.3  # until the loop runs and the scheduler has spread the threads
 
 
@@ -77,8 +78,10 @@ def measure(kinds: tuple[EngineKind, ...], rounds: int, tries: int = TRIES) -> d
             decode_s(process, tokens)
             running.append((kind, process))
         samples: dict[str, list[tuple[Sample[float], Sample[float]]]] = {kind.name: [] for kind, _ in running}
-        for _ in range(rounds):
+        for number in range(rounds):
             for kind, process in running:
+                if not kind.ours and number >= PEER_ROUNDS:
+                    continue
                 alone = undisturbed(
                     lambda p=process: decode_s(p, tokens), lambda p=process: ForeignLoad([p.pid]).share, tries
                 )
@@ -107,12 +110,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--engines", nargs="*", default=[], help="names; by default all")
+    parser.add_argument("--engines", nargs="*", default=[], help="names; by default all quantized ones")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--tries", type=int, default=TRIES, help="of a sample that other processes disturb")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    result = measure(chosen(options.engines), options.rounds, options.tries)
+    kinds = chosen(options.engines or [kind.name for kind in ENGINES if kind.bits <= MOST_BITS])
+    result = measure(kinds, options.rounds, options.tries)
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for row in result["engines"]:
         print(row["label"], row.get("failed") or f"{row['times_slower']} times slower")

@@ -68,7 +68,7 @@ def running(name: str) -> Running:
 def test_each_round_begins_with_another_engine() -> None:
     engines, order = [running("adtrie-int4"), running("llama-q4_0"), running("torch-int8")], []
 
-    def one_turn(process: Any) -> dict[str, float]:
+    def one_turn(process: Any, lengths: Any) -> dict[str, float]:
         order.append(process)
         return {"decode": 0.01, "prefill_32": 0.1}
 
@@ -78,22 +78,36 @@ def test_each_round_begins_with_another_engine() -> None:
     assert sorted(order[3:6]) == sorted(order[:3])
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(1.0, 5), (16.0, 2)])
-def test_an_engine_far_too_slow_takes_part_in_fewer_rounds(seconds: float, expected: int) -> None:
-    engine = running("transformers-bf16")
-    take_rounds(
-        [engine],
-        Effort(),
-        lambda process: {"decode": 0.01, "prefill_512": seconds},
-        lambda process: lambda: 0.0,
-    )
-    assert len(engine.turns) == expected and slow(engine) == (expected == 2)
+@pytest.mark.parametrize(("decode_s", "rounds"), [(0.01, 5), (0.1, 1)])
+def test_an_engine_far_behind_in_everything_takes_part_in_one_round(decode_s: float, rounds: int) -> None:
+    engines = [running("adtrie-int4"), running("transformers-bf16")]
+    seconds = {"adtrie-int4": (0.01, 0.1), "transformers-bf16": (decode_s, 0.5)}
+
+    def one_turn(process: Any, lengths: Any) -> dict[str, float]:
+        decode, prefill = seconds[process]
+        return {"decode": decode, "prefill_128": prefill}
+
+    take_rounds(engines, Effort(), one_turn, lambda process: lambda: 0.0)
+    assert [len(engine.turns) for engine in engines] == [5, rounds]
+    assert slow(engines[1], engines) == (rounds == 1) and not slow(engines[0], engines)
+
+
+def test_the_longest_prompt_comes_every_other_round() -> None:
+    engine, seen = running("adtrie-int4"), []
+
+    def one_turn(process: Any, lengths: Any) -> dict[str, float]:
+        seen.append(list(lengths))
+        return {"decode": 0.1} | {f"prefill_{length}": 1.0 for length in lengths}
+
+    take_rounds([engine], Effort(rounds=3), one_turn, lambda process: lambda: 0.0)
+    assert seen == [[32, 128, 512], [32, 128], [32, 128, 512]]
+    assert speed_engines._rates("prefill_512", engine.turns)["samples"] == [512.0, 512.0]
 
 
 def test_an_engine_that_dies_is_out_and_the_others_go_on() -> None:
     engines = [running("adtrie-int4"), running("llama-q4_0")]
 
-    def one_turn(process: Any) -> dict[str, float]:
+    def one_turn(process: Any, lengths: Any) -> dict[str, float]:
         if process == "llama-q4_0" and engines[1].turns:
             raise RuntimeError("the llama process stopped")
         return {"decode": 0.01}
