@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from benchmarks import speed_engines, speed_targeting
+from benchmarks.engine_rounds import Effort, Running, slow, take_rounds
 from benchmarks.engines import ENGINES
 from benchmarks.machine import ForeignLoad
-from benchmarks.speed_engines import Effort, Running, agreement, slow, take_rounds
+from benchmarks.speed_engines import agreement
 from benchmarks.speed_targeting import Participant, Request, take_turns
 from benchmarks.undisturbed import MOST_FOREIGN, Patience, Sample, undisturbed
 from hypothesis import given
