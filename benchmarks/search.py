@@ -1,7 +1,8 @@
 """Searches over 12,613 keywords with SmolLM2-135M: `python -m benchmarks.search [SECTION ...]`.
 
 Sections: verify_law and exact_law (answers checked), modes (milliseconds of our three searches), free_rows
-(forwards where rows cost nothing), peers (transformers' constrained beam search); without a model:
+(forwards where rows cost nothing), anytime and settings (quality by time, costs by what is preferred), peers
+(transformers' constrained beam search); without a model:
 structures_text and structures_ids (ways of keeping the allowed sequences), few_entries (fewer than beams).
 The model is the tuned one unless `--adapter none`, whose results end in _untuned.
 Each writes benchmarks/results/search_SECTION.json. Nothing is timed before its answers are checked.
@@ -16,6 +17,7 @@ from typing import Any
 from benchmarks import (
     few_entries,
     machine,
+    search_anytime,
     search_laws,
     search_modes,
     search_peers,
@@ -23,7 +25,7 @@ from benchmarks import (
     structures,
 )
 
-SECTIONS = ("verify_law", "exact_law", "modes", "free_rows", "peers")
+SECTIONS = ("verify_law", "exact_law", "modes", "free_rows", "anytime", "settings", "peers")
 WITHOUT_MODEL = ("structures_text", "structures_ids", "few_entries")
 
 
@@ -48,6 +50,18 @@ def free_rows(options: argparse.Namespace) -> dict[str, Any]:
     """Forwards of verify with a budget of 1,024 rows per forward that cost nothing."""
     setting = search_setting.load(options.queries, adapter=options.adapter)
     return search_modes.forwards_with_free_rows(setting)
+
+
+def anytime(options: argparse.Namespace) -> dict[str, Any]:
+    """Recall against the true top 10 at each time budget."""
+    setting = search_setting.load(options.queries, adapter=options.adapter, split=options.split)
+    return search_anytime.curves(setting, setting.model.engine.latency())
+
+
+def settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Rows and forwards of exact in each setting."""
+    setting = search_setting.load(options.queries, adapter=options.adapter, split=options.split)
+    return search_anytime.settings(setting, setting.model.engine.latency())
 
 
 def peers(options: argparse.Namespace) -> dict[str, Any]:
@@ -77,6 +91,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--peer-queries", type=int, default=20)
     parser.add_argument("--adapter", default=search_setting.TASK, help="name or folder; none: untuned")
+    parser.add_argument("--split", default="test", help="of anytime and settings; guesses are set on dev")
     options = parser.parse_args()
     options.adapter = search_setting.adapter_named(options.adapter)
     run = {
@@ -84,6 +99,8 @@ def main() -> None:
         "exact_law": exact_law,
         "modes": modes,
         "free_rows": free_rows,
+        "anytime": anytime,
+        "settings": settings,
         "peers": peers,
     }
     for section in options.sections:

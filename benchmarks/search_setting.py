@@ -57,10 +57,11 @@ def load(
     num_keywords: int | None = None,
     weights: str = "auto",
     adapter: str | None = None,
+    split: str = "test",
 ) -> Setting:
-    """SmolLM2-135M with the PriceRunner keywords (the first `num_keywords`, None: all) and test listings."""
+    """SmolLM2-135M, the PriceRunner keywords (the first `num_keywords`, or all) and listings of a split."""
     task = load_task(TASK)
     model = load_model("smollm2-135m", adapter=adapter, weights=weights)
     keywords = task.keywords if num_keywords is None else task.keywords[:num_keywords]
     catalogue = Catalogue.build(keywords, model.tokenizer)
-    return Setting(model, catalogue, [row.query for row in task.sample("test", num_queries)], adapter)
+    return Setting(model, catalogue, [row.query for row in task.sample(split, num_queries)], adapter)

@@ -1,4 +1,4 @@
-// Python bindings of the model and its sessions. Arrays are checked here; the rest trusts its arguments.
+// Python bindings of the model. Arrays are checked here; the rest trusts its arguments.
 #include "bindings.h"
 
 #include <algorithm>
@@ -53,72 +53,6 @@ std::vector<float>& vector_slot(Transformer& model, int layer, const std::string
   }
   throw std::invalid_argument("no vector '" + name + "' in layer " + std::to_string(layer));
 }
-
-// Rows that a forward may append: tokens in the vocabulary, parents before their children, room and context left.
-void check_rows(const Transformer& model, const Cache& cache, Array<int32_t, 1> tokens, Array<int32_t, 1> parents) {
-  const Shape& shape = model.shape();
-  const int count = static_cast<int>(tokens.size()), rows = cache.num_rows();
-  check(tokens.size() == parents.size() && count > 0, "tokens and parents must have one equal, positive length");
-  check(rows + count <= cache.max_rows(), "cache is full");
-  std::vector<int> depth(count);
-  for (int i = 0; i < count; ++i) {
-    const int token = tokens.data()[i], parent = parents.data()[i];
-    if (token < 0 || token >= shape.vocab)
-      throw std::invalid_argument("token " + std::to_string(token) + " is outside the vocabulary");
-    if (parent < -1 || parent >= rows + i)
-      throw std::invalid_argument("parent " + std::to_string(parent) + " is not an earlier row");
-    depth[i] = parent < 0 ? 0 : (parent < rows ? cache.position(parent) : depth[parent - rows]) + 1;
-    check(depth[i] < shape.max_positions, "path is longer than the model's context");
-  }
-}
-
-void check_children(const Transformer& model, size_t num_rows, Array<int64_t, 1> ptr, Array<int32_t, 1> children) {
-  check(ptr.size() == num_rows + 1 && ptr.data()[0] == 0 &&
-            ptr.data()[num_rows] == static_cast<int64_t>(children.size()),
-        "child_ptr must run from 0 to the number of children, one more entry than rows");
-  for (size_t r = 0; r < num_rows; ++r) {
-    check(ptr.data()[r] <= ptr.data()[r + 1], "child_ptr must not fall");
-    int previous = -1;
-    for (int64_t c = ptr.data()[r]; c < ptr.data()[r + 1]; ++c) {
-      check(children.data()[c] > previous && children.data()[c] < model.shape().vocab,
-            "children of a row must be ascending tokens of the vocabulary");
-      previous = children.data()[c];
-    }
-  }
-}
-
-struct Session {
-  Transformer& model;
-  Cache cache;
-  std::vector<float> hidden, picked;
-  Session(Transformer& m, int max_rows) : model(m), cache(m, max_rows) {}
-
-  void forward(Array<int32_t, 1> tokens, Array<int32_t, 1> parents) {
-    check_rows(model, cache, tokens, parents);
-    hidden.resize(tokens.size() * model.shape().hidden);
-    cache.forward(tokens.data(), parents.data(), static_cast<int>(tokens.size()), hidden.data());
-  }
-
-  // Rows without children need no head: theirs are left out before it.
-  std::vector<float> score(Array<int32_t, 1> tokens, Array<int32_t, 1> parents, Array<int64_t, 1> ptr,
-                           Array<int32_t, 1> children, bool renormalise) {
-    check_children(model, tokens.size(), ptr, children);
-    forward(tokens, parents);
-    const int width = model.shape().hidden;
-    std::vector<int64_t> kept(1, 0);
-    picked.clear();
-    for (size_t r = 0; r < tokens.size(); ++r) {
-      if (ptr.data()[r] == ptr.data()[r + 1]) continue;
-      picked.insert(picked.end(), hidden.begin() + r * width, hidden.begin() + (r + 1) * width);
-      kept.push_back(ptr.data()[r + 1]);
-    }
-    std::vector<float> out(children.size());
-    if (!out.empty())
-      child_scores(model, picked.data(), static_cast<int>(kept.size()) - 1, kept.data(), children.data(), renormalise,
-                   out.data());
-    return out;
-  }
-};
 
 }  // namespace
 
@@ -184,52 +118,16 @@ NB_MODULE(_core, m) {
            nb::arg("group"), nb::arg("num_outputs"), nb::arg("num_inputs"),
            "Refers to a linear stream (docs/design/format.md), which must not change while the model lives.")
       .def("tie_head", [](Transformer& self) { self.head = self.embed; })
+      .def("with_threads",
+           [](const Transformer& self, int num_threads) {
+             check(num_threads > 0 && num_threads <= 256, "num_threads out of range");
+             return std::make_unique<Transformer>(self, num_threads);
+           },
+           nb::keep_alive<0, 1>(), "The same weights, in place, with threads of its own.")
       .def_prop_ro("weight_bytes", [](const Transformer& self) { return self.arena.used() + self.borrowed_bytes; })
       .def_prop_ro("isa", [](const Transformer& self) { return std::string(self.kernels().name); })
       .def_prop_ro("num_threads", [](Transformer& self) { return self.team().size(); });
 
-  nb::class_<Session>(m, "Session")
-      .def(nb::init<Transformer&, int>(), nb::arg("model"), nb::arg("max_rows"), nb::keep_alive<1, 2>())
-      .def_prop_ro("num_rows", [](const Session& self) { return self.cache.num_rows(); })
-      .def_prop_ro("max_rows", [](const Session& self) { return self.cache.max_rows(); })
-      .def("truncate",
-           [](Session& self, int rows) {
-             check(rows >= 0 && rows <= self.cache.num_rows(), "cannot truncate to that many rows");
-             self.cache.truncate(rows);
-           })
-      .def("forward",
-           [](Session& self, Array<int32_t, 1> tokens, Array<int32_t, 1> parents) {
-             {
-               nb::gil_scoped_release release;
-               self.forward(tokens, parents);
-             }
-             return owned(std::vector<float>(self.hidden),
-                          {tokens.size(), static_cast<size_t>(self.model.shape().hidden)});
-           },
-           "Hidden states float32[T, H] after the final norm of the appended rows.")
-      .def("score",
-           [](Session& self, Array<int32_t, 1> tokens, Array<int32_t, 1> parents, Array<int64_t, 1> ptr,
-              Array<int32_t, 1> children, bool renormalise) {
-             std::vector<float> out;
-             {
-               nb::gil_scoped_release release;
-               out = self.score(tokens, parents, ptr, children, renormalise);
-             }
-             const size_t count = out.size();
-             return owned(std::move(out), {count});
-           },
-           "Log-probabilities float32[C] of the listed children of each appended row.")
-      .def("logits",
-           [](Session& self, Array<float, 2> hidden) {
-             check(static_cast<int>(hidden.shape(1)) == self.model.shape().hidden, "hidden: wrong width");
-             std::vector<float> out(hidden.shape(0) * self.model.shape().vocab);
-             {
-               nb::gil_scoped_release release;
-               full_logits(self.model, hidden.data(), static_cast<int>(hidden.shape(0)), out.data());
-             }
-             return owned(std::move(out), {hidden.shape(0), static_cast<size_t>(self.model.shape().vocab)});
-           },
-           "Logits float32[R, V] of hidden rows.");
-
+  bind_sessions(m);
   bind_linear(m);
 }

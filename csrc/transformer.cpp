@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 
@@ -27,6 +28,12 @@ Wanted wanted_by(const Layer& layer, bool int8) {
   return wanted;
 }
 
+int32_t* zeroed(size_t count) {
+  void* data = std::calloc(count, sizeof(int32_t));  // large ones are committed as they are touched
+  if (data == nullptr) throw std::bad_alloc();
+  return static_cast<int32_t*>(data);
+}
+
 }  // namespace
 
 RowMemory::RowMemory(size_t floats) : bytes_(floats * sizeof(float)) {
@@ -40,6 +47,11 @@ RowMemory::~RowMemory() { munmap(data_, bytes_); }
 Transformer::Transformer(const Shape& shape, const KernelTable& kernels, int num_threads)
     : layers(shape.num_layers), shape_(shape), kernels_(kernels), team_(num_threads),
       head_stride_(padded(shape.head_size)) {}
+
+Transformer::Transformer(const Transformer& weights, int num_threads)
+    : layers(weights.layers), final_norm(weights.final_norm), rope_frequencies(weights.rope_frequencies),
+      embed(weights.embed), head(weights.head), shape_(weights.shape_), kernels_(weights.kernels_),
+      team_(num_threads), head_stride_(weights.head_stride_) {}
 
 // Buffers of one pass. `local[0]` is shared by all threads unless the pass has few rows.
 struct Cache::Scratch {
@@ -75,65 +87,54 @@ struct Cache::Scratch {
   }
 };
 
-Cache::Cache(Transformer& model, int max_rows)
-    : model_(model), max_rows_(padded(max_rows)),
-      memory_(static_cast<size_t>(2) * model.shape().num_layers * model.shape().num_kv_heads * model.head_stride() *
-              padded(max_rows)),
+CacheRows::CacheRows(const Shape& shape, int head_stride, int num_rows)
+    : max_rows(padded(num_rows)),
+      memory(static_cast<size_t>(2) * shape.num_layers * shape.num_kv_heads * head_stride * padded(num_rows)),
+      lengths(zeroed(max_rows), std::free), parents(zeroed(max_rows), std::free),
+      run_starts(zeroed(max_rows), std::free) {}
+
+Cache::Cache(Transformer& model, std::shared_ptr<CacheRows> rows)
+    : model_(model), rows_(std::move(rows)),
       scratch_(std::make_unique<Scratch>(model.shape(), model.head_stride(), model.team().size())) {}
 
 Cache::~Cache() = default;
 
 float* Cache::keys(int layer, int kv_head) const {
-  const size_t cell = static_cast<size_t>(model_.head_stride()) * max_rows_;
-  return memory_.data() + (static_cast<size_t>(layer) * model_.shape().num_kv_heads + kv_head) * 2 * cell;
+  const size_t cell = static_cast<size_t>(model_.head_stride()) * rows_->max_rows;
+  return rows_->memory.data() + (static_cast<size_t>(layer) * model_.shape().num_kv_heads + kv_head) * 2 * cell;
 }
 
 float* Cache::values(int layer, int kv_head) const {
-  return keys(layer, kv_head) + static_cast<size_t>(model_.head_stride()) * max_rows_;
+  return keys(layer, kv_head) + static_cast<size_t>(model_.head_stride()) * rows_->max_rows;
 }
 
-void Cache::truncate(int num_rows) {
-  parents_.resize(num_rows), positions_.resize(num_rows), run_starts_.resize(num_rows);
-}
-
-void Cache::append_rows(const int32_t* parents, int num_tokens) {
-  for (int i = 0; i < num_tokens; ++i) {
-    const int row = num_rows(), parent = parents[i];
-    run_starts_.push_back(row > 0 && parent == row - 1 ? run_starts_[row - 1] : row);
-    positions_.push_back(parent < 0 ? 0 : positions_[parent] + 1);
-    parents_.push_back(parent);
-  }
-}
-
-void Cache::collect_runs(int first, int num_tokens) {
+void Cache::collect_runs(const int32_t* places, int num_tokens) {
   Scratch& s = *scratch_;
   s.runs.clear();
   s.run_ptr.assign(1, 0);
-  for (int row = first; row < first + num_tokens; ++row) {
+  for (int i = 0; i < num_tokens; ++i) {
     const size_t begin = s.runs.size();
-    for (int end = row; end >= 0; end = parents_[run_starts_[end]])
-      s.runs.push_back({run_starts_[end], end - run_starts_[end] + 1});
+    for (int end = places[i]; end >= 0; end = rows_->parents[rows_->run_starts[end]])
+      s.runs.push_back({rows_->run_starts[end], end - rows_->run_starts[end] + 1});
     std::reverse(s.runs.begin() + begin, s.runs.end());
     s.run_ptr.push_back(static_cast<int>(s.runs.size()));
   }
 }
 
-void Cache::forward(const int32_t* tokens, const int32_t* parents, int num_tokens, float* hidden) {
-  for (int begin = 0; begin < num_tokens; begin += kChunkRows) {
-    const int rows = std::min(kChunkRows, num_tokens - begin), first = num_rows();
-    append_rows(parents + begin, rows);
-    forward_chunk(tokens + begin, first, rows, hidden + static_cast<int64_t>(begin) * model_.shape().hidden);
-  }
+void Cache::forward(const int32_t* tokens, const int32_t* places, int num_tokens, float* hidden) {
+  for (int begin = 0; begin < num_tokens; begin += kChunkRows)
+    forward_chunk(tokens + begin, places + begin, std::min(kChunkRows, num_tokens - begin),
+                  hidden + static_cast<int64_t>(begin) * model_.shape().hidden);
 }
 
 // Start of a pass: embeddings and rotary angles of rows [range).
-void Cache::embed_rows(const int32_t* tokens, int first, Range range) {
+void Cache::embed_rows(const int32_t* tokens, const int32_t* places, Range range) {
   Scratch& s = *scratch_;
   const int half = model_.shape().head_size / 2;
   for (int r = range.begin; r < range.end; ++r) {
     unpack_row(model_.embed, tokens[r], s.x.data() + static_cast<int64_t>(r) * s.hidden);
     for (int i = 0; i < half; ++i) {
-      const float angle = static_cast<float>(positions_[first + r]) * model_.rope_frequencies[i];
+      const float angle = static_cast<float>(rows_->lengths[places[r]] - 1) * model_.rope_frequencies[i];
       s.cosines[static_cast<int64_t>(r) * half + i] = std::cos(angle);
       s.sines[static_cast<int64_t>(r) * half + i] = std::sin(angle);
     }
@@ -157,7 +158,7 @@ void Cache::rotate_head(float* head, const float* bias, const std::vector<float>
 }
 
 // Item (r, h): h < num_heads is a query head, the others are key/value heads, which go to the cache.
-void Cache::place_heads(int index, int first, Range items) {
+void Cache::place_heads(int index, const int32_t* places, Range items) {
   Scratch& s = *scratch_;
   const Shape& shape = model_.shape();
   const Layer& layer = model_.layers[index];
@@ -174,7 +175,7 @@ void Cache::place_heads(int index, int first, Range items) {
       for (int i = size; i < stride; ++i) out[i] = 0.0f;
       continue;
     }
-    const int kv = h - shape.num_heads, row = first + r;
+    const int kv = h - shape.num_heads, row = places[r];
     float* key = s.k.data() + static_cast<int64_t>(r) * s.kv_width + kv * size;
     const float* value = s.v.data() + static_cast<int64_t>(r) * s.kv_width + kv * size;
     rotate_head(key, bias ? bias + (shape.num_heads + kv) * size : nullptr, layer.k_norm, r);
@@ -225,15 +226,16 @@ void Cache::attend_rows(int index, int num_tokens, int thread, int num_threads) 
   }
 }
 
-void Cache::forward_chunk(const int32_t* tokens, int first, int num_tokens, float* hidden) {
+void Cache::forward_chunk(const int32_t* tokens, const int32_t* places, int num_tokens, float* hidden) {
   const Shape& shape = model_.shape();
   const KernelTable& kernels = model_.kernels();
   ThreadTeam& team = model_.team();
   Scratch& s = *scratch_;
   const int num_threads = team.size(), items = num_tokens * (shape.num_heads + shape.num_kv_heads);
-  const int longest = *std::max_element(positions_.begin() + first, positions_.end()) + 1;
+  int longest = 0;
+  for (int i = 0; i < num_tokens; ++i) longest = std::max(longest, rows_->lengths[places[i]]);
   s.resize(shape, model_.head_stride(), num_tokens, longest);
-  collect_runs(first, num_tokens);
+  collect_runs(places, num_tokens);
   const bool few = num_tokens <= kFewRows, int8 = shape.int8_activations;
   const int widest = std::max({shape.hidden, shape.num_heads * shape.head_size, shape.intermediate});
   bool sparse = false;
@@ -265,7 +267,7 @@ void Cache::forward_chunk(const int32_t* tokens, int first, int num_tokens, floa
       multiply(kernels, w, panels.begin, panels.end, x, int8, 0, num_tokens, y, stride, add);
     };
 
-    embed_rows(tokens, first, mine);
+    embed_rows(tokens, places, mine);
     team.barrier();
     for (int index = 0; index < shape.num_layers; ++index) {
       const Layer& layer = model_.layers[index];
@@ -275,7 +277,7 @@ void Cache::forward_chunk(const int32_t* tokens, int first, int num_tokens, floa
       apply(layer.k, attention_in, s.k.data(), s.kv_width, false);
       apply(layer.v, attention_in, s.v.data(), s.kv_width, false);
       team.barrier();
-      place_heads(index, first, split(items, thread, num_threads));
+      place_heads(index, places, split(items, thread, num_threads));
       team.barrier();
       attend_rows(index, num_tokens, thread, num_threads);
       team.barrier();

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from adtrie.api import Hit, Hits, Model, TargetOptions, load_model
-    from adtrie.catalogue import Catalogue, EntrySet, Neighbours, Prior, Selection
+    from adtrie.api import Model, load_model
+    from adtrie.catalogue import Bids, Catalogue, EntrySet, Fusion, Neighbours, Prior, Selection
     from adtrie.creative import Creative, Drafts
     from adtrie.errors import (
         AdtrieError,
@@ -22,14 +22,16 @@ if TYPE_CHECKING:
     )
     from adtrie.live import LiveCatalogue
     from adtrie.prompt import PromptTemplate
+    from adtrie.request import Hit, Hits, TargetOptions
     from adtrie.search.sampling import Sampling
     from adtrie.search.text_rules import TextRules
 
 __version__ = "0.1.0"
 
 _PLACES = {
-    "adtrie.api": ("Hit", "Hits", "Model", "TargetOptions", "load_model"),
-    "adtrie.catalogue": ("Catalogue", "EntrySet", "Neighbours", "Prior", "Selection"),
+    "adtrie.api": ("Model", "load_model"),
+    "adtrie.request": ("Hit", "Hits", "TargetOptions"),
+    "adtrie.catalogue": ("Bids", "Catalogue", "EntrySet", "Fusion", "Neighbours", "Prior", "Selection"),
     "adtrie.creative": ("Creative", "Drafts"),
     "adtrie.live": ("LiveCatalogue",),
     "adtrie.prompt": ("PromptTemplate",),
@@ -47,6 +49,7 @@ _PLACES = {
 }
 __all__ = [
     "AdtrieError",
+    "Bids",
     "CapacityError",
     "Catalogue",
     "CatalogueError",
@@ -54,6 +57,7 @@ __all__ = [
     "Drafts",
     "EntrySet",
     "FormatError",
+    "Fusion",
     "Hit",
     "Hits",
     "InputError",

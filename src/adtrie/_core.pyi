@@ -32,6 +32,9 @@ class Model:
 
     def tie_head(self) -> None: ...
 
+    def with_threads(self, arg: int, /) -> Model:
+        """The same weights, in place, with threads of its own."""
+
     @property
     def weight_bytes(self) -> int: ...
 
@@ -62,6 +65,26 @@ class Session:
 
     def logits(self, arg: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], /) -> NDArray[numpy.float32]:
         """Logits float32[R, V] of hidden rows."""
+
+class Lane:
+    @overload
+    def __init__(self, model: Model, max_rows: int) -> None: ...
+
+    @overload
+    def __init__(self, model: Model, sharing: Lane) -> None: ...
+
+    @property
+    def max_rows(self) -> int: ...
+
+    def release(self, arg: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], /) -> None:
+        """
+        Frees places. With a row all rows that continue it must go, and no forward may be using them.
+        """
+
+    def score(self, tokens: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], parents: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], places: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], child_ptr: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], children: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], renormalise: bool) -> NDArray[numpy.float32]:
+        """
+        Log-probabilities float32[C] of the listed children of rows fed to `places`; parents are places, or -1.
+        """
 
 class Linear:
     @overload

@@ -8,121 +8,36 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Literal, Self, get_args, overload
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from adtrie.catalogue import Catalogue, EntrySet, Neighbours, Prior, Selection, Trie
+from adtrie.catalogue import Bonus, Catalogue, EntrySet, Neighbours, Selection
+from adtrie.concurrency import MAX_CONCURRENCY, Concurrent, in_order
 from adtrie.config import ModelSpec
 from adtrie.creative import Creative, Drafts, Writer
 from adtrie.engine import Engine, Session
 from adtrie.engine.engine import Activations
 from adtrie.engine.pooling import mean_hidden_states
 from adtrie.engine.weights import WeightFormat
-from adtrie.errors import InputError
+from adtrie.errors import AdtrieError, InputError
+from adtrie.lookup import Lookup, Run
 from adtrie.models import AdaptedCheckpoint, Checkpoint, Tokenizer, open_tuned
 from adtrie.prompt import CREATE_TEMPLATE, DEFAULT_TEMPLATE, PromptTemplate, normalise_query
+from adtrie.question import Question
+from adtrie.request import SESSION_ROWS, Hits, Mode, Score, TargetOptions
+from adtrie.search.budget import Prefer
+from adtrie.search.deadline import Clock, Deadline, Pace
 from adtrie.search.enumerate import score_entries
-from adtrie.search.exact import exact
+from adtrie.search.generate import Beams
 from adtrie.search.sampling import Sampling
-from adtrie.search.scorer import MAX_K, MAX_WIDTH, Scorer, SearchResult, check_count
-from adtrie.search.seeds import check_seeds
-from adtrie.search.stepwise import stepwise
+from adtrie.search.scorer import check_count
 from adtrie.search.text_rules import TextRules
-from adtrie.search.verify import verify
-from adtrie.search.whole import MAX_ENTRIES, whole_set
 
-Mode = Literal["exact", "verify", "stepwise"]
-Score = Literal["raw", "renormalised"]
-MAX_REQUEST_ROWS = 65_536  # most rows `exact` may feed for one request
-SESSION_ROWS, LARGE_SESSION_ROWS = 16_384, 131_072  # address space of a session; the larger for large budgets
 MAX_SESSIONS = 4  # each holds the keys and values of one template's prefix
-
-
-@dataclass(frozen=True)
-class TargetOptions:
-    """How a catalogue is searched; InputError at once for a value out of range.
-
-    `width` is the beam of verify and stepwise, never below k. `max_rows` bounds the rows of exact in total,
-    of verify per forward.
-    """
-
-    k: int = 10
-    mode: Mode = "exact"
-    score: Score = "raw"
-    width: int = 10
-    max_rows: int = 4_096
-
-    def __post_init__(self) -> None:
-        check_count("k", self.k, MAX_K)
-        check_count("width", self.width, MAX_WIDTH)
-        check_count("max_rows", self.max_rows, MAX_REQUEST_ROWS)
-        for name, word, words in (
-            ("mode", self.mode, get_args(Mode)),
-            ("score", self.score, get_args(Score)),
-        ):
-            if word not in words:
-                raise InputError(f"{name}: expected one of {', '.join(words)}, got {word!r:.60}")
-        if self.mode != "exact" and self.k > MAX_WIDTH:
-            raise InputError(
-                f"k: mode {self.mode} keeps at most {MAX_WIDTH} entries, got {self.k}; use mode exact"
-            )
-
-    @property
-    def beam_width(self) -> int:
-        """Hypotheses kept per step."""
-        return max(self.k, self.width)
-
-    @property
-    def session_rows(self) -> int:
-        """Rows a session for these options has room for."""
-        return SESSION_ROWS if 2 * self.max_rows <= SESSION_ROWS else LARGE_SESSION_ROWS
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One catalogue entry: first id, text, score, all ids.
-
-    The score is the sum of natural log-probabilities, plus the entry's constant if a prior was given. Of a
-    selection the ids are those of the rows in it.
-    """
-
-    id: str
-    text: str
-    score: float
-    ids: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Hits(Sequence[Hit]):
-    """Entries in descending score. `gap` 0.0: proven that no other entry scores higher; inf: nothing proven.
-
-    `forwards` counts passes of the model, the prompt's too; `rows` the catalogue tokens fed; `ms` wall time.
-    """
-
-    query: str
-    hits: tuple[Hit, ...]
-    gap: float
-    forwards: int
-    rows: int
-    ms: float
-
-    @overload
-    def __getitem__(self, index: int) -> Hit: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Hit]: ...
-    def __getitem__(self, index: int | slice) -> Hit | Sequence[Hit]:
-        return self.hits[index]
-
-    def __len__(self) -> int:
-        return len(self.hits)
-
-    def __iter__(self) -> Iterator[Hit]:
-        return iter(self.hits)
 
 
 class Model:
@@ -145,6 +60,8 @@ class Model:
         self.create_template = template or CREATE_TEMPLATE
         self._sessions: OrderedDict[tuple[PromptTemplate, Score, int], Session] = OrderedDict()
         self._lock = Lock()
+        self._clock: Clock = time.perf_counter
+        self._pace = Pace()
 
     @property
     def name(self) -> str:
@@ -195,8 +112,12 @@ class Model:
         *,
         width: int = 10,
         max_rows: int = 4_096,
+        prefer: Prefer = "auto",
+        deadline_ms: float | None = None,
+        bid_weight: float = 0.0,
+        at_most: tuple[int, str] | str | None = None,
         template: PromptTemplate | None = None,
-        prior: Prior | None = None,
+        prior: Bonus | None = None,
         where: str | EntrySet | None = None,
         allow_ids: Iterable[str | int] | None = None,
         deny_ids: Iterable[str | int] | None = None,
@@ -204,14 +125,17 @@ class Model:
     ) -> Hits:
         """The `k` best entries for `query` (all of them if the catalogue is smaller); see `TargetOptions`.
 
-        `prior` adds a constant to the score of each entry; `gap` proves the order of these sums.
+        `prior` adds a constant to the score of each entry, as `bid_weight` does; `gap` proves the order of
+        these sums. At `deadline_ms` the answer is the best so far with its gap, maybe nothing; call `warm`
+        first. `at_most` limits how many entries of each value of an attribute are returned.
         `where`, `allow_ids`, `deny_ids` bound what may be returned (`Catalogue.select`, which see for many
         requests with one selection). `seeds`: entries by number, or the neighbours of each query, scored
-        besides what the search finds: exact finds the same in fewer rows, a beam cannot lose them. Raises
+        besides what the search finds: exact finds the same in fewer rows, a beam cannot lose them. A fusion
+        of the neighbours adds what it says to each entry's score, as a prior does. Raises
         InputError for a query, option or filter that is wrong, CatalogueError for a catalogue of another
         tokenizer, CapacityError for a prompt above the context.
         """
-        options = TargetOptions(k, mode, score, width, max_rows)
+        options = TargetOptions(k, mode, score, width, max_rows, prefer, deadline_ms, bid_weight, at_most)
         bounded = where is not None or allow_ids is not None or deny_ids is not None
         selection = catalogue.select(where, allow_ids=allow_ids, deny_ids=deny_ids) if bounded else None
         return self.answer(query, catalogue, options, template, prior, selection, seeds)
@@ -222,32 +146,68 @@ class Model:
         catalogue: Catalogue,
         options: TargetOptions,
         template: PromptTemplate | None = None,
-        prior: Prior | None = None,
+        prior: Bonus | None = None,
         selection: Selection | None = None,
         seeds: Neighbours | ArrayLike | None = None,
-        observe: Callable[[Scorer], Scorer] | None = None,
+        observe: Callable[[Lookup], Run] | None = None,
     ) -> Hits:
         """`target` with its options checked before; `selection` is one of the catalogue's `select`.
 
-        `observe` is given the engine's scorer and returns the one to search with: `search.recording`.
+        `observe` is given what is searched and returns what runs it: `explain`.
         """
-        text = normalise_query(query)
+        deadline = None
+        if options.deadline_ms is not None:
+            deadline = Deadline(options.deadline_ms, self.engine.latency(), self._clock, self._pace)
         template = template or self.template
-        catalogue.check_tokenizer(self.tokenizer.fingerprint)
-        if selection is not None and selection.whole is not catalogue.trie:
-            raise InputError("selection: made for another catalogue; make it with select() of this one")
-        if selection is None:
-            selection = catalogue.everything
+        question = Question.of(query, catalogue, options, template, prior, selection, seeds, self.tokenizer)
         with self._lock:
             session = self._session(template, options)
-            started = time.perf_counter()
-            prompt = template.query_tokens(text, self.tokenizer)
-            named = seeds.of(text) if isinstance(seeds, Neighbours) else seeds
-            scorer = session if observe is None else observe(session)
-            result = self._search(scorer, catalogue.trie, prompt, options, prior, selection, named)
-            hits = _hits(catalogue, result, selection)
-            ms = (time.perf_counter() - started) * 1e3
-        return Hits(query, hits, float(result.gap), result.forwards, result.rows, ms)
+            return question.answer(session, self.engine.latency, deadline, observe)
+
+    def target_many(
+        self,
+        queries: Iterable[str],
+        catalogue: Catalogue,
+        k: int = 10,
+        mode: Mode = "exact",
+        score: Score = "raw",
+        *,
+        concurrency: int = 64,
+        template: PromptTemplate | None = None,
+        prior: Bonus | None = None,
+        where: str | EntrySet | None = None,
+        allow_ids: Iterable[str | int] | None = None,
+        deny_ids: Iterable[str | int] | None = None,
+        seeds: Neighbours | ArrayLike | None = None,
+        **options: Any,
+    ) -> Iterator[Hits | AdtrieError]:
+        """The answers of `target` to many queries, in their order, up to `concurrency` at the same time.
+
+        In place of an answer the error that `target` would raise for that query. `options` are the others of
+        `TargetOptions`. Queries are read as answers are taken. In exact mode `prefer` auto saves rows: where
+        gap is 0 the answer is the same, else what `target` gives with `prefer` rows. Raises at once what
+        holds for all queries.
+        """
+        asked = TargetOptions(k, mode, score, **options)
+        bounded = where is not None or allow_ids is not None or deny_ids is not None
+        selection = catalogue.select(where, allow_ids=allow_ids, deny_ids=deny_ids) if bounded else None
+        catalogue.check_tokenizer(self.tokenizer.fingerprint)
+        check_count("concurrency", concurrency, MAX_CONCURRENCY)
+
+        def answers() -> Iterator[Hits | AdtrieError]:
+            with self.concurrent(score, template, concurrency) as company:
+                ask = lambda query: company.submit(query, catalogue, asked, prior, selection, seeds)  # noqa: E731
+                for _, answer in in_order(queries, ask, 2 * concurrency):
+                    yield answer
+
+        return answers()
+
+    def concurrent(
+        self, score: Score = "raw", template: PromptTemplate | None = None, concurrency: int = 64
+    ) -> Concurrent:
+        """What takes requests from any thread and answers up to `concurrency` at the same time; close it."""
+        with self._lock:
+            return Concurrent(self.engine, self.tokenizer, template or self.template, score, concurrency)
 
     def unconditional(
         self,
@@ -290,7 +250,7 @@ class Model:
         rules: TextRules | None = None,
         sampling: Sampling | None = None,
         *,
-        beams: int = 1,
+        beams: int | Beams = 1,
         template: PromptTemplate | None = None,
         drafts: Drafts | None = None,
         draft: bool = True,
@@ -298,19 +258,21 @@ class Model:
         """Ad text from `facts` under `rules` (default: 64 tokens, one line), greedy by default.
 
         `template`: by default that of the adapter, or CREATE_TEMPLATE. `draft` guesses ahead, also from
-        `drafts`: the same text in fewer forwards; a beam is not drafted.
+        `drafts`: the same text in fewer forwards; a beam (a width, or Beams with what ranks its texts) is not
+        drafted.
         Raises InputError for bad facts and for rules that contradict (named), CapacityError above context.
         """
-        writer = Writer(rules or TextRules(), sampling or Sampling(), beams)
+        kept = beams if isinstance(beams, Beams) else Beams(beams)
+        writer = Writer(rules or TextRules(), sampling or Sampling(), kept)
         template = template or self.create_template
         text = normalise_query(facts, "facts")
         with self._lock:
             prompt = template.query_tokens(text, self.tokenizer)
             session = self._session(template, TargetOptions(max_rows=writer.num_rows(prompt.size) // 2 + 1))
             writer.check_context(session.prefix_rows + prompt.size, self.spec.max_positions)
-            cost = self.engine.latency() if draft and beams == 1 else None
+            cost = self.engine.latency() if draft and kept.width == 1 else None
             tables = drafts.tables(text) if drafts else ()
-            return writer.write(session, self.tokenizer, prompt, tables, cost)
+            return writer.write(session, self.tokenizer, prompt, text, tables, cost)
 
     def warm(self, options: TargetOptions | None = None, template: PromptTemplate | None = None) -> None:
         """Computes the shared prefix and the latency table now, so that the first request does not wait."""
@@ -338,35 +300,6 @@ class Model:
         session.reset()
         return session
 
-    def _search(
-        self,
-        scorer: Scorer,
-        trie: Trie,
-        prompt: NDArray[np.int32],
-        options: TargetOptions,
-        prior: Prior | None = None,
-        selection: Selection | None = None,
-        seeds: ArrayLike | None = None,
-    ) -> SearchResult:
-        k, width, max_rows = options.k, options.beam_width, options.max_rows
-        if selection is not None:
-            if prior is not None:
-                raise InputError("prior: cannot be combined with a selection yet; give one of them")
-            if not len(selection):
-                return SearchResult(np.zeros(0, np.int64), np.zeros(0), 0.0, 0, 0)
-            trie, k = selection.trie, min(k, len(selection))
-            named = check_seeds(seeds, trie.num_entries)
-            seeds = named[selection.entries.contains(named)]
-        if options.mode == "stepwise":
-            return stepwise(scorer, trie, prompt, k, width, seeds, prior=prior)
-        cost = self.engine.latency()
-        if options.mode == "verify":
-            return verify(scorer, trie, prompt, k, width, cost, max_rows, seeds, prior=prior)
-        if selection is not None and len(selection) <= MAX_ENTRIES:
-            whole = whole_set(trie, selection.entries, prompt.size, k, cost, max_rows)
-            seeds = seeds if whole is None else whole
-        return exact(scorer, trie, prompt, k, cost, max_rows, seeds, prior=prior)
-
 
 def load_model(
     name: str | Path,
@@ -391,11 +324,3 @@ def load_model(
         checkpoint.close()
         raise
     return Model(checkpoint, engine, template)
-
-
-def _hits(catalogue: Catalogue, result: SearchResult, selection: Selection | None) -> tuple[Hit, ...]:
-    hits = []
-    for entry, score in zip(result.entries.tolist(), result.scores.tolist(), strict=True):
-        ids = tuple(catalogue.ids(entry, selection))
-        hits.append(Hit(id=ids[0], text=catalogue.text(entry), score=score, ids=ids))
-    return tuple(hits)

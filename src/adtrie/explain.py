@@ -5,19 +5,24 @@ Makes JSON values; knows no terminal and no page.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from adtrie.api import Hits, Model, TargetOptions
-from adtrie.catalogue import Catalogue, Prior, Selection
+from adtrie.api import Model
+from adtrie.catalogue import Bonus, Catalogue, Neighbours, Selection
+from adtrie.config import RowCost
+from adtrie.lookup import Lookup, Run
 from adtrie.models import Tokenizer
 from adtrie.prompt import PromptTemplate
+from adtrie.request import Hits, TargetOptions
+from adtrie.search.deadline import Deadline
 from adtrie.search.fates import Fate, Fates, fates_of_beam, fates_of_exact, levels_of
 from adtrie.search.recording import ROOT, Explored, Recorder
-from adtrie.search.scorer import Scorer
+from adtrie.search.scorer import Scorer, SearchResult
 
 MAX_NODES = 400  # of the tree as JSON, the likeliest; the answers and their paths are always in it
 Json = dict[str, Any]
@@ -76,26 +81,31 @@ def explain(
     catalogue: Catalogue,
     options: TargetOptions,
     template: PromptTemplate | None = None,
-    prior: Prior | None = None,
+    prior: Bonus | None = None,
     selection: Selection | None = None,
+    seeds: Neighbours | ArrayLike | None = None,
 ) -> Explanation:
     """The answer of `model.answer`, and how it came about. Raises what `answer` raises."""
-    recorders: list[Recorder] = []
+    searched: list[tuple[Lookup, Recorder]] = []
 
-    def observe(scorer: Scorer) -> Scorer:
-        recorders.append(Recorder(scorer))
-        return recorders[0]
+    def observe(lookup: Lookup) -> Run:
+        def run(
+            scorer: Scorer, prompt: Any, cost: Callable[[], RowCost], deadline: Deadline | None
+        ) -> SearchResult:
+            searched.append((lookup, Recorder(scorer)))
+            return lookup.run(searched[0][1], prompt, cost, deadline)
 
-    hits = model.answer(query, catalogue, options, template, prior, selection, observe=observe)
-    recorder = recorders[0] if recorders and recorders[0].forwards else None
-    explored = fates = None
-    if recorder is not None:
-        explored = Explored.of(recorder, catalogue.trie if selection is None else selection.trie)
-        k = options.k if selection is None else min(options.k, len(selection))
-        if options.mode == "exact":
-            fates = fates_of_exact(explored, k, prior)
-        else:
-            fates = fates_of_beam(explored, k, options.beam_width, prior)
+        return run
+
+    hits = model.answer(query, catalogue, options, template, prior, selection, seeds, observe)
+    if not searched or not searched[0][1].forwards:
+        return Explanation(hits, options, catalogue, model.tokenizer, None, None, None)
+    lookup, recorder = searched[0]
+    explored = Explored.of(recorder, lookup.trie)
+    if options.mode == "exact":
+        fates = fates_of_exact(explored, lookup.k, lookup.bonus, lookup.caps)
+    else:
+        fates = fates_of_beam(explored, lookup.k, options.beam_width, lookup.bonus, lookup.seeds)
     return Explanation(hits, options, catalogue, model.tokenizer, recorder, explored, fates)
 
 
@@ -160,6 +170,9 @@ def _reason(explanation: Explanation, fates: Fates, node: int, fate: Fate) -> st
             return f"returned as number {rank} with {total:.3f}"
         case Fate.BEATEN:
             return f"scores {total:.3f}; the last one returned has {worst:.3f}"
+        case Fate.CAPPED:
+            number, attribute = explanation.options.cap or (0, "")
+            return f"{total:.3f} at most; {number} of the same {attribute} with more are returned"
         case Fate.PRUNED:
             return f"after {where} at most {total:.3f} is possible; the last one returned has {worst:.3f}"
         case Fate.CUT:
@@ -169,8 +182,8 @@ def _reason(explanation: Explanation, fates: Fates, node: int, fate: Fate) -> st
                 f"the beam of width {width} dropped it at {where}: {total:.3f}, the last kept had {limit:.3f}"
             )
         case _:
-            rows = explanation.hits.rows
-            return f"not decided: after {where} {total:.3f} is possible, the search ended after {rows} rows"
+            ended = f"the search ended after {explanation.hits.rows} rows"
+            return f"not decided: after {where} {total:.3f} is possible, {ended}"
 
 
 def _step(explanation: Explanation, explored: Explored, fates: Fates, node: int) -> Json:

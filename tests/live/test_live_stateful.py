@@ -200,7 +200,7 @@ class LiveMachine(RuleBasedStateMachine):
         version = self.live.snapshot()
         assert held(version) == self.model.content()
         assert version.pauses == self.model.pauses
-        bids = version.bids()
+        bids = version.entry_bids()
         assert bids.shape == (version.num_entries,)
         for entry in version.everything.entries.members().tolist():
             assert bids[entry] == version.bid(entry)

@@ -316,5 +316,5 @@ def test_a_version_is_saved_as_a_catalogue(folder: Path, tmp_path: Path) -> None
         saved.text(entry): [(r.id, r.bid, r.attributes) for r in saved.rows(entry)] for entry in range(2)
     }
     assert found == held(version) and len(saved) == 2
-    assert saved.bids().tolist() == [2.0, 2.0] and version.bids().tolist() == [2.0, 2.0, 2.0]
+    assert saved.entry_bids().tolist() == [2.0, 2.0] and version.entry_bids().tolist() == [2.0, 2.0, 2.0]
     assert saved.select("c = y").entries.members().tolist() == [0]

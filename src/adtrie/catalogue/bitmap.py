@@ -59,7 +59,7 @@ class EntrySet:
     def of_entries(cls, entries: Any, size: int) -> EntrySet:
         """The set of entry numbers in any order, repeats allowed; InputError for one outside 0..size-1."""
         size = _check_size(size)
-        members = np.unique(_check_entries(entries, size))
+        members = np.unique(check_entries(entries, size))
         words = np.zeros(-(-size // 64), np.uint64)
         if members.size:
             word = members >> 6
@@ -183,7 +183,7 @@ class EntrySet:
         return self._of_words(self.size, words)
 
     def _bits(self, entries: Any) -> tuple[Int64, NDArray[np.uint64]]:
-        members = _check_entries(entries, self.size)
+        members = check_entries(entries, self.size)
         return members >> 6, _ONE << (members & 63).astype(np.uint64)
 
     def __and__(self, other: EntrySet) -> EntrySet:
@@ -218,17 +218,18 @@ def _check_size(size: Any) -> int:
     return count
 
 
-def _check_entries(entries: Any, size: int) -> Int64:
+def check_entries(entries: Any, size: int, name: str = "entries") -> Int64:
+    """Entry numbers int64[n]; InputError, with `name`, unless they are integers from 0 to size - 1."""
     try:
         found = np.asarray(entries)
     except (TypeError, ValueError, OverflowError):
-        raise InputError("entries: expected a list of entry numbers, got rows of unequal length") from None
+        raise InputError(f"{name}: expected a list of numbers, got rows of unequal length") from None
     if found.size == 0 and found.ndim == 1:
         return np.zeros(0, np.int64)
     if found.ndim != 1 or found.dtype.kind not in "iu":
-        raise InputError(f"entries: expected a list of entry numbers, got {found.dtype} of {found.shape}")
+        raise InputError(f"{name}: expected a list of integers, got {found.dtype} of {found.shape}")
     if int(found.min()) < 0 or int(found.max()) >= size:
         raise InputError(
-            f"entries: expected numbers from 0 to {size - 1}, got {int(found.min())} to {int(found.max())}"
+            f"{name}: expected numbers from 0 to {size - 1}, got {int(found.min())} to {int(found.max())}"
         )
     return found.astype(np.int64)

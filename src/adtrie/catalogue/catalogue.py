@@ -14,16 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.catalogue.bids import Bids
 from adtrie.catalogue.bitmap import EntrySet
 from adtrie.catalogue.build import NO_BID, Builder, BuildOptions, BuildReport, Parts, Progress
 from adtrie.catalogue.columns import row_attributes
+from adtrie.catalogue.groups import EntryGroups, Groups, RowGroups
 from adtrie.catalogue.layout import CatalogueInfo, from_arrays, read_info, to_arrays
+from adtrie.catalogue.prior import Bonus
+from adtrie.catalogue.range_max import MaxVersion
 from adtrie.catalogue.row_files import RowFile
 from adtrie.catalogue.rows import rows_from_memory
 from adtrie.catalogue.selection import Selection, Selector
 from adtrie.catalogue.snapshot import Snapshot, read_snapshot, write_snapshot
 from adtrie.catalogue.spelling import BatchTokenizer, Coding
-from adtrie.errors import CatalogueError, InputError
+from adtrie.errors import CatalogueError, FormatError, InputError
 
 
 @dataclass(frozen=True)
@@ -170,12 +174,57 @@ class Catalogue:
         bids = self._parts.bids
         return NO_BID if bids is None else max(float(bids[row]) for row in self._rows(entry))
 
-    def bids(self) -> NDArray[np.float64]:
-        """float64[num_entries]: the highest bid of the rows of each entry."""
+    def entry_bids(self) -> NDArray[np.float64]:
+        """float64[num_entries]: the highest bid of the rows of each entry, as it was built with."""
         bids = self._parts.bids
         if bids is None:
             return np.full(self.num_entries, NO_BID)
         return np.maximum.reduceat(bids, self.selector.bounds()[0])
+
+    @cached_property
+    def bids(self) -> Bids:
+        """The bids of the rows, 1.0 for rows without one, for requests that weigh them; `set` changes them.
+
+        `bid`, `rows` and a snapshot keep those the catalogue was built with.
+        """
+        parts = self._parts
+        if parts.bids is None:
+            return Bids(MaxVersion.full(self.selector.num_rows, NO_BID), parts.row_ptr)
+        try:
+            return Bids(parts.bids, parts.row_ptr)
+        except InputError as error:
+            raise FormatError(f"damaged bids ({error}); rebuild the catalogue") from None
+
+    def bid_bonus(self, weight: float, selection: Selection | None = None) -> Bonus:
+        """weight x log(highest bid of an entry's rows, of those of the selection), as the bids are now.
+
+        InputError unless the weight is a number from 0 to 1,000.
+        """
+        return self.bids.bonus(weight, None if selection is None else selection.rows)
+
+    def groups(self, attribute: str, selection: Selection | None = None) -> Groups:
+        """By which value of an attribute each entry is counted: int32 by entry, -1 for one without any.
+
+        It is that of the entry's row (of the selection) with the highest bid, the first of several. Raises
+        InputError for an unknown attribute, or one with several values in one row.
+        """
+        groups = self.row_groups(attribute).rows
+        if self._parts.row_ptr is None:
+            return groups
+        highest = self.bids.highest(None if selection is None else selection.rows)
+        return EntryGroups(self.num_entries, lambda entries: groups[highest.best_rows(entries)[0]])
+
+    def row_groups(self, attribute: str) -> RowGroups:
+        """The groups of all rows, kept for the next time. Raises InputError as `groups` does."""
+        found = self._row_groups.get(attribute)
+        if found is None:
+            found = RowGroups(self.selector.column(attribute), self.selector.num_rows)
+            self._row_groups[attribute] = found
+        return found
+
+    @cached_property
+    def _row_groups(self) -> dict[str, RowGroups]:
+        return {}
 
     def attributes(self, entry: int) -> dict[str, Any]:
         """Attributes of the entry's row with the highest bid (the first such); empty when it has none."""

@@ -106,6 +106,11 @@ class Column:
         texts = map(self.texts.text, range(len(self.texts)))
         return np.flatnonzero(np.array([text.strip().lower() not in FALSE for text in texts], np.bool_))
 
+    def code_of(self, text: str) -> int:
+        """The number of a text, -1 for one that no row has."""
+        found = self._codes_from(text, _encoded(text) + b"\0")
+        return found.start if found else -1
+
     def _codes_from(self, text: str, end: bytes) -> range:
         """The codes of the texts from `text` on, and before `end`."""
         texts = SortedTexts(self.texts)

@@ -97,7 +97,8 @@ def rows_where(found: Filter, columns: Mapping[str, Column], num_rows: int) -> E
             join = operator.and_ if isinstance(found, Every) else operator.or_
             return functools.reduce(join, (rows_where(part, columns, num_rows) for part in parts))
         case Has() | IsTrue() | IsIn() | Under() | Ordered():
-            return _rows(found, _column(found, columns), num_rows)
+            column = column_named(found.name, columns, "where", f" at character {found.at}")
+            return _rows(found, column, num_rows)
 
 
 def _rows(test: Test, column: Column, num_rows: int) -> EntrySet:
@@ -115,11 +116,12 @@ def _rows(test: Test, column: Column, num_rows: int) -> EntrySet:
             return column.ordered(num_rows, sign, value)
 
 
-def _column(test: Test, columns: Mapping[str, Column]) -> Column:
-    column = columns.get(test.name)
+def column_named(name: str, columns: Mapping[str, Column], option: str, place: str = "") -> Column:
+    """The column of an attribute. Raises InputError, which begins with `option`, for one that no row has."""
+    column = columns.get(name)
     if column is not None:
         return column
-    names = [name[:_NAME_CHARS] for name in islice(columns, _NAMES_COMPARED)]
-    alike = get_close_matches(test.name[:_NAME_CHARS], names, n=1, cutoff=0.0)
+    names = [known[:_NAME_CHARS] for known in islice(columns, _NAMES_COMPARED)]
+    alike = get_close_matches(name[:_NAME_CHARS], names, n=1, cutoff=0.0)
     advice = f"the closest is {alike[0]!r}" if alike else "the catalogue has no attributes"
-    raise InputError(f"where: no attribute {test.name[:_NAME_CHARS]!r} at character {test.at}; {advice}")
+    raise InputError(f"{option}: no attribute {name[:_NAME_CHARS]!r}{place}; {advice}")

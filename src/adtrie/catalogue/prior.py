@@ -1,4 +1,4 @@
-"""A constant per entry that a search adds to its score, and its maximum over any range of entries.
+"""Constants per entry that a search adds to its scores, and a bound of them over any range of entries.
 
 Knows neither where the constants come from nor what a score is.
 """
@@ -6,36 +6,79 @@ Knows neither where the constants come from nor what a score is.
 from __future__ import annotations
 
 import operator
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from adtrie.catalogue.bitmap import EntrySet
+from adtrie.catalogue.range_max import Float64, change, max_tree, range_max
+from adtrie.catalogue.sequences import Int64
 from adtrie.errors import InputError
 
+MAX_COMPACT = 16_384  # eligible entries that get a tree of their own, made in about a millisecond
 MAX_PRIOR = 1e6  # far above any sum of log-probabilities, small enough to leave it 9 digits behind the point
-Int64 = NDArray[np.int64]
-Float64 = NDArray[np.float64]
 
 
-class Prior:
+class Bonus(ABC):
+    """What a search adds to the score of each of N entries, and how much that can be below a node."""
+
+    num_entries: int
+
+    @abstractmethod
+    def best(self, lo: Int64, hi: Int64) -> Float64:
+        """float64[n]: a bound of the constants of each range [lo, hi) of entries, 0 <= lo < hi <= N.
+
+        That of one entry is its constant; that of a range is no lower than those of its parts.
+        """
+
+
+class Sum(Bonus):
+    """Several added up: the sum of maxima bounds the maximum of sums."""
+
+    def __init__(self, parts: Sequence[Bonus]) -> None:
+        """InputError when they are not all of the same number of entries."""
+        self.parts, self.num_entries = tuple(parts), parts[0].num_entries
+        for part in self.parts:
+            if part.num_entries != self.num_entries:
+                raise InputError(f"prior: {part.num_entries} entries cannot be added to {self.num_entries}")
+
+    def best(self, lo: Int64, hi: Int64) -> Float64:
+        """float64[n]: the sum of the bounds of the parts."""
+        found = self.parts[0].best(lo, hi)
+        for part in self.parts[1:]:
+            found = found + part.best(lo, hi)
+        return found
+
+
+class Compact(Bonus):
+    """The constants of the eligible entries only, by their rank: no bound looks at another entry's."""
+
+    def __init__(self, whole: Bonus, eligible: EntrySet) -> None:
+        self.num_entries, self._eligible = whole.num_entries, eligible
+        members = eligible.members()
+        self._tree = max_tree(whole.best(members, members + 1))
+
+    def best(self, lo: Int64, hi: Int64) -> Float64:
+        """As of any bonus; each range must hold an eligible entry."""
+        size = len(self._eligible)
+        first = np.minimum(self._eligible.rank(lo), size - 1)
+        last = np.maximum(self._eligible.rank(hi), first + 1)
+        return range_max(self._tree, first + size, last + size)
+
+
+class Prior(Bonus):
     """N finite constants of any sign, |value| <= 1e6, in the order of a catalogue's entries.
 
-    Kept as a segment tree float64[2N]: node i is the maximum of nodes 2i and 2i+1, the values are the nodes
-    from N on. Raises InputError for anything but one row of such numbers.
+    Kept as a segment tree float64[2N]. Raises InputError for anything but one row of such numbers.
     """
 
     def __init__(self, values: ArrayLike) -> None:
-        leaves = _checked("prior", values, MAX_PRIOR)
-        self.num_entries = size = leaves.size
-        # + 0.0 makes -0.0 a 0.0: equal maxima must be equal bits, whatever they are compared with on the way.
-        self._tree = np.concatenate((np.zeros(size), leaves + 0.0))
-        stop = size
-        while stop > 1:  # nodes [start, stop) have their children at stop and above
-            start = (stop + 1) // 2
-            pairs = self._tree[2 * start : 2 * stop]
-            np.maximum(pairs[::2], pairs[1::2], out=self._tree[start:stop])
-            stop = start
+        leaves = checked_numbers("prior", values, MAX_PRIOR)
+        self.num_entries = leaves.size
+        self._tree = max_tree(leaves)
 
     @classmethod
     def from_unconditional(cls, log_probabilities: ArrayLike, alpha: float) -> Self:
@@ -43,7 +86,7 @@ class Prior:
 
         Raises InputError for an alpha or log-probabilities that are not finite, or a product above 1e6.
         """
-        return cls(-_check_alpha(alpha) * _checked("log_probabilities", log_probabilities, 1e9))
+        return cls(-_check_alpha(alpha) * checked_numbers("log_probabilities", log_probabilities, 1e9))
 
     @property
     def values(self) -> Float64:
@@ -59,18 +102,7 @@ class Prior:
 
     def best(self, lo: Int64, hi: Int64) -> Float64:
         """float64[n]: the highest constant of each range [lo, hi) of entries, 0 <= lo < hi <= N."""
-        # Clipped like the trie's lookups: ranges of a damaged trie give wrong maxima, no crash.
-        left, right = lo + self.num_entries, hi + self.num_entries
-        found = self._tree.take(left, mode="clip")
-        at = np.flatnonzero(right - left > 1)
-        left, right = left[at], right[at]
-        while at.size:  # all nodes [left, right) lie inside the range: taking both ends is never too much
-            ends = np.maximum(self._tree.take(left, mode="clip"), self._tree.take(right - 1, mode="clip"))
-            found[at] = np.maximum(found[at], ends)
-            left, right = (left + 1) >> 1, right >> 1
-            more = left < right
-            at, left, right = at[more], left[more], right[more]
-        return found
+        return range_max(self._tree, lo + self.num_entries, hi + self.num_entries)
 
     def set(self, entry: int, value: float) -> None:
         """Changes one constant in O(log N), not while a search uses the prior. InputError for a bad one."""
@@ -80,10 +112,7 @@ class Prior:
             raise InputError(f"entry: expected an integer, got {entry!r:.60}") from None
         if not self.num_entries <= node < 2 * self.num_entries:
             raise InputError(f"entry: expected 0 to {self.num_entries - 1}, got {entry!r:.60}")
-        self._tree[node] = _checked("prior", [value], MAX_PRIOR)[0] + 0.0
-        while node > 1:
-            node >>= 1
-            self._tree[node] = max(self._tree[2 * node], self._tree[2 * node + 1])
+        change(self._tree, node, float(checked_numbers("prior", [value], MAX_PRIOR)[0]))
 
 
 def _check_alpha(alpha: Any) -> float:
@@ -93,8 +122,8 @@ def _check_alpha(alpha: Any) -> float:
     return float(alpha)
 
 
-def _checked(name: str, values: ArrayLike, limit: float) -> Float64:
-    """One row of numbers of at most `limit` as float64[n], n >= 1."""
+def checked_numbers(name: str, values: ArrayLike, limit: float) -> Float64:
+    """One row of numbers of at most `limit` as float64[n], n >= 1; InputError, with `name`, otherwise."""
     try:
         numbers = np.asarray(values)
     except (TypeError, ValueError, OverflowError):

@@ -14,7 +14,7 @@ from adtrie.catalogue.build import Parts
 from adtrie.catalogue.columns import Column
 from adtrie.catalogue.eligible import EligibleTrie
 from adtrie.catalogue.filter_syntax import parse
-from adtrie.catalogue.filters import rows_where
+from adtrie.catalogue.filters import column_named, rows_where
 from adtrie.catalogue.sequences import Int64
 from adtrie.catalogue.trie import Trie
 from adtrie.errors import InputError
@@ -79,6 +79,10 @@ class Selector:
     def columns(self) -> dict[str, Column]:
         """The attributes by name."""
         return self._parts.lookup.columns
+
+    def column(self, name: str) -> Column:
+        """The values of one attribute. Raises InputError for an unknown one, naming the closest."""
+        return column_named(name, self.columns, "at most")
 
     def rows_with_ids(self, ids: Iterable[str]) -> list[list[int]]:
         """For each id the rows that have it, ascending; none for an unknown one."""

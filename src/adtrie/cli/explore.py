@@ -51,10 +51,11 @@ def command(
     "mode", "score", "width", "max_rows", "where", "why"} and gives the answer with its explanation. Ctrl-C
     ends it with exit code 0.
     """
-    from adtrie.api import TargetOptions, load_model
+    from adtrie.api import load_model
     from adtrie.catalogue import Catalogue
     from adtrie.explore import ExploreServer
     from adtrie.prompt import PromptTemplate
+    from adtrie.request import TargetOptions
 
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
     opened = Catalogue.open(catalogue)
@@ -86,8 +87,8 @@ class Questions:
 
     def ask(self, question: Json) -> Json:
         """The answer with its explanation. Raises InputError for a question that is none."""
-        from adtrie.api import TargetOptions
         from adtrie.explain import explain, why
+        from adtrie.request import TargetOptions
 
         names = {field.name for field in fields(TargetOptions)}
         _check_names(question, names | {"query", "where", "why"})

@@ -158,11 +158,9 @@ class Session:
     """
 
     def __init__(self, engine: Engine, prefix: NDArray[np.int32], score: str, max_rows: int) -> None:
-        if score not in ("raw", "renormalised"):
-            raise InputError(f"score: expected raw or renormalised, got {score!r:.60}")
+        self.renormalised = check_score(score)
         if not 1 <= max_rows <= MAX_SESSION_ROWS:
             raise InputError(f"max_rows: expected 1 to {MAX_SESSION_ROWS}, got {max_rows}")
-        self.renormalised = score == "renormalised"
         self._engine = engine
         self._core = _core.Session(engine._model, len(prefix) + max_rows)
         self._prefix_rows = 0
@@ -198,7 +196,7 @@ class Session:
         or the session is full, InputError for ids that do not exist.
         """
         absolute = self._absolute(tokens, parents)
-        with self._engine._lock, _native_errors():
+        with self._engine._lock, native_errors():
             return np.asarray(
                 self._core.score(
                     np.ascontiguousarray(tokens, dtype=np.int32),
@@ -212,7 +210,7 @@ class Session:
     def forward(self, tokens: NDArray[np.int32], parents: NDArray[np.int32]) -> NDArray[np.float32]:
         """Hidden states float32[T, H] after the final norm of T new rows."""
         absolute = self._absolute(tokens, parents)
-        with self._engine._lock, _native_errors():
+        with self._engine._lock, native_errors():
             return np.asarray(self._core.forward(np.ascontiguousarray(tokens, dtype=np.int32), absolute))
 
     def logits(
@@ -220,7 +218,7 @@ class Session:
     ) -> NDArray[np.float32]:
         """Logits float32[T - first, V] of T new rows from index `first` on; the rows before are only fed."""
         hidden = np.ascontiguousarray(self.forward(tokens, parents)[first:])
-        with self._engine._lock, _native_errors():
+        with self._engine._lock, native_errors():
             return np.asarray(self._core.logits(hidden))
 
     def _absolute(self, tokens: NDArray[np.int32], parents: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -233,7 +231,7 @@ class Session:
         return np.asarray(np.asarray(parents, dtype=np.int64) + self._prefix_rows, dtype=np.int32)
 
 
-class _native_errors:
+class native_errors:
     """Turns the native core's ValueError into ours; running out of context is a capacity."""
 
     def __enter__(self) -> None: ...
@@ -245,6 +243,13 @@ class _native_errors:
             raise InputError(str(error)) from None
         if isinstance(error, MemoryError):
             raise CapacityError("out of memory for this session; lower --max-rows") from None
+
+
+def check_score(score: str) -> bool:
+    """Whether it is renormalised; InputError unless it is that or raw."""
+    if score not in ("raw", "renormalised"):
+        raise InputError(f"score: expected raw or renormalised, got {score!r:.60}")
+    return score == "renormalised"
 
 
 def _checked_threads(threads: int) -> int:

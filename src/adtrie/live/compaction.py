@@ -133,11 +133,8 @@ def _ids_are_texts(state: State, rows: Int64, first: Int64) -> bool:
 
 
 def _bids(state: State, rows: Int64) -> NDArray[np.float64] | None:
-    num_base = state.present.size
-    if state.bids is None and np.all(state.added_bids == NO_BID):
-        return None
-    base = np.full(num_base, NO_BID) if state.bids is None else state.bids.array
-    return np.concatenate([base, state.added_bids])[rows]
+    bids = np.concatenate([state.bids.every(), state.added_bids])[rows]
+    return None if np.all(bids == NO_BID) else bids
 
 
 def _attributes(state: State, rows: Int64) -> StringTable | None:

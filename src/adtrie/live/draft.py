@@ -14,9 +14,9 @@ from adtrie.catalogue.build import NO_BID
 from adtrie.catalogue.columns import columns_of
 from adtrie.catalogue.filter_syntax import parse
 from adtrie.catalogue.filters import rows_where
+from adtrie.catalogue.range_max import MaxVersion
 from adtrie.catalogue.trie import MAX_DEPTH
 from adtrie.errors import FormatError
-from adtrie.live.blocks import Blocks
 from adtrie.live.changes import Add, Change, NewRow, Pause, Remove, Resume, SetBid
 from adtrie.live.state import Lenient, Mask, Pausing, State, live_rows
 
@@ -162,18 +162,18 @@ class Draft:
             live=live,
             alive=alive,
             pauses=pauses,
-            bids=self._blocks(),
+            bids=self._bids_of_base(),
             entries=self._added.freeze(),
             added_present=self._present,
             added_paused=self._paused(pauses),
             added_bids=self._added_bids,
         )
 
-    def _blocks(self) -> Blocks | None:
-        bids = self._state.bids
-        if not self._bids:
-            return bids
-        return (bids or Blocks.full(self._base.selector.num_rows, NO_BID)).set(self._bids)
+    def _bids_of_base(self) -> MaxVersion:
+        changed = self._bids | dict.fromkeys(self._removed, -np.inf)
+        if not changed:
+            return self._state.bids
+        return self._state.bids.set(np.array(list(changed)), np.array(list(changed.values()), np.float64))
 
     def _paused(self, pauses: tuple[Pausing, ...]) -> Mask:
         """bool[A]: the added rows that a pause takes out; all are asked when the pauses changed."""

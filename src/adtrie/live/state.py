@@ -13,12 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adtrie.catalogue import Catalogue, EntrySet
+from adtrie.catalogue.bids import check_bids
+from adtrie.catalogue.build import NO_BID
 from adtrie.catalogue.columns import NO_VALUES, Column
 from adtrie.catalogue.filter_syntax import parse
 from adtrie.catalogue.filters import rows_where
+from adtrie.catalogue.range_max import MaxVersion
 from adtrie.catalogue.sequences import Int64
+from adtrie.errors import FormatError, InputError
 from adtrie.live.added import NO_ENTRIES, AddedEntries, AddedRows
-from adtrie.live.blocks import Blocks
 
 Mask = NDArray[np.bool_]
 
@@ -54,7 +57,7 @@ class State:
 
     present: rows of the base that were not removed; live: of these, not paused; alive: base entries with a
     live row of the base. Of the A = len(added_present) added rows that this version has: present, paused and
-    bid of each. bids: of the base's rows, None while all of them and of the snapshot are 1.0.
+    bid of each. bids: of the base's rows, -inf of those that were removed: these raise no maximum.
     """
 
     number: int
@@ -64,7 +67,7 @@ class State:
     live: EntrySet
     alive: EntrySet
     pauses: tuple[Pausing, ...]
-    bids: Blocks | None
+    bids: MaxVersion
     added: AddedRows
     entries: AddedEntries
     added_present: Mask
@@ -75,7 +78,7 @@ class State:
     def first(cls, number: int, base: Catalogue, pauses: tuple[str, ...] = ()) -> State:
         """The version that is a base as it stands, with the pauses it has."""
         rows = EntrySet.every(base.selector.num_rows)
-        bids = None if base.parts.bids is None else Blocks.of(base.parts.bids)
+        bids = MaxVersion.full(rows.size, NO_BID) if base.parts.bids is None else _checked(base.parts.bids)
         none = np.zeros(0, np.bool_)
         state = cls(
             number=number,
@@ -127,6 +130,13 @@ class State:
         has = np.zeros(len(self.entries), np.bool_)
         has[-1 - owner[owner < 0]] = True
         return alive, has[self.entries.number]
+
+
+def _checked(bids: NDArray[np.float64]) -> MaxVersion:
+    try:
+        return MaxVersion.of(check_bids(bids))
+    except InputError as error:
+        raise FormatError(f"damaged bids ({error}); rebuild the catalogue") from None
 
 
 def live_rows(state: State, present: EntrySet, pauses: tuple[Pausing, ...]) -> tuple[EntrySet, EntrySet]:

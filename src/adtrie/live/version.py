@@ -6,83 +6,38 @@ Knows no log. Entries are numbered as `MergedTrie` does, those that are not live
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.catalogue import BuildReport, Catalogue, EligibleTrie, EntrySet, Payload, Selection, Trie
+from adtrie.catalogue import (
+    Bids,
+    Bonus,
+    BuildReport,
+    Catalogue,
+    EntrySet,
+    Groups,
+    Payload,
+    Selection,
+    Trie,
+)
+from adtrie.catalogue.bids import BidBonus
 from adtrie.catalogue.build import NO_BID, Parts
 from adtrie.catalogue.columns import NO_VALUES, Column, columns_of
 from adtrie.catalogue.filter_syntax import parse
 from adtrie.catalogue.filters import rows_where
+from adtrie.catalogue.groups import EntryGroups, Int32
 from adtrie.catalogue.merged import MergedTrie
 from adtrie.catalogue.selection import check_ids
+from adtrie.catalogue.sequences import Int64
 from adtrie.errors import InputError
+from adtrie.live.bids import LiveBids, groups_of_added
 from adtrie.live.compaction import compacted
-from adtrie.live.state import Mask, State, base_rows_where
-
-
-@dataclass(frozen=True, eq=False)
-class _Chosen:
-    """Some live rows: of the base, and bool[A] of the added ones."""
-
-    rows: EntrySet
-    added: Mask
-
-
-class LiveSelection(Selection):
-    """The rows of a version that may be returned, as `Selection` has them."""
-
-    def __init__(
-        self,
-        whole: Trie,
-        state: State,
-        chosen: _Chosen,
-        alive: tuple[EntrySet, Mask],
-        num_unknown_ids: int = 0,
-        num_live: int | None = None,
-    ) -> None:
-        """`num_live`: entries of `whole` that are live; by default as many as this selection has."""
-        self.whole = whole
-        self.num_unknown_ids = num_unknown_ids
-        self._state, self._chosen = state, chosen
-        self._alive, self._added_alive = alive
-        self._num_live = len(self) if num_live is None else num_live
-
-    def __len__(self) -> int:
-        """Number of eligible entries."""
-        return len(self._alive) + int(np.count_nonzero(self._added_alive))
-
-    def has(self, row: int) -> bool:
-        """Whether a row is in it."""
-        num_base = self._chosen.rows.size
-        if row >= num_base:
-            return bool(self._chosen.added[row - num_base])
-        return row in self._chosen.rows
-
-    @cached_property
-    def rows(self) -> EntrySet:  # type: ignore[override]
-        """The rows, those of the base before the added ones."""
-        return EntrySet.of_mask(np.concatenate([self._chosen.rows.mask(), self._chosen.added]))
-
-    @cached_property
-    def entries(self) -> EntrySet:  # type: ignore[override]
-        """The eligible entries."""
-        if not len(self._added_alive):
-            return self._alive
-        return EntrySet.of_mask(np.insert(self._alive.mask(), self._state.entries.gaps.at, self._added_alive))
-
-    @cached_property
-    def trie(self) -> Trie:
-        """What to search. Raises InputError when no entry is eligible."""
-        if not len(self):
-            raise InputError("selection: no entry is eligible; answer with none instead of searching")
-        if len(self) == self._num_live:
-            return self.whole
-        return trie_of(self._state, self._alive, self._added_alive)
+from adtrie.live.selection import Chosen, LiveSelection, both, trie_of
+from adtrie.live.state import State, base_rows_where
 
 
 class Version(Catalogue):
@@ -108,7 +63,7 @@ class Version(Catalogue):
             return
         alive = state.entries_with(state.alive, state.added_live)
         self.trie = trie_of(state, *alive)
-        self._everything = LiveSelection(self.trie, state, _Chosen(state.live, state.added_live), alive)
+        self._everything = LiveSelection(self.trie, state, Chosen(state.live, state.added_live), alive)
 
     @property
     def everything(self) -> Selection:
@@ -175,24 +130,57 @@ class Version(Catalogue):
         """The highest bid of the entry's live rows; 1.0 for rows without one and without live rows."""
         return max((row.bid for row in self.rows(entry)), default=NO_BID)
 
-    def bids(self) -> NDArray[np.float64]:
+    def entry_bids(self) -> NDArray[np.float64]:
         """float64[num_entries]: the highest bid of the live rows of each entry.
 
         Entries without a live row have the lowest bid of all, so that they raise no maximum.
         """
-        state = self.state
-        base = np.full(state.base.num_entries, -np.inf)
-        rows = state.live.members()
-        values = np.full(len(rows), NO_BID) if state.bids is None else state.bids.array[rows]
-        np.maximum.at(base, state.base.selector.entry_of_row(rows), values)
-        owner, live, of_added = state.owner, state.added_live, np.full(len(state.entries), -np.inf)
-        attached, others = live & (owner >= 0), live & (owner < 0)
-        np.maximum.at(base, owner[attached], state.added_bids[attached])
-        np.maximum.at(of_added, -1 - owner[others], state.added_bids[others])
-        found = np.insert(base, state.entries.gaps.at, of_added[state.entries.number])
+        every = np.arange(self.num_entries)
+        found = self._highest(None).best(every, every + 1)
         lowest = found[found > -np.inf].min(initial=np.inf)
         found[found == -np.inf] = lowest if np.isfinite(lowest) else NO_BID
         return found
+
+    @property
+    def bids(self) -> Bids:  # type: ignore[override]
+        """Of no use here: a version does not change. Raises InputError."""
+        raise InputError("bids: those of a live catalogue are changed with LiveCatalogue.set_bid")
+
+    def bid_bonus(self, weight: float, selection: Selection | None = None) -> Bonus:
+        """weight x log(highest bid of an entry's live rows, of those of the selection).
+
+        InputError unless the weight is a number from 0 to 1,000.
+        """
+        return BidBonus(self._highest(selection), weight)
+
+    def groups(self, attribute: str, selection: Selection | None = None) -> Groups:
+        """By which value of an attribute each entry is counted, as `Catalogue.groups` has it."""
+        base, column = self.state.base, self.added_columns.get(attribute)
+        known = column is None or attribute in base.selector.columns
+        of_base = base.row_groups(attribute) if known else None
+        of_added = groups_of_added(of_base, column, self.state.num_added)
+        none = np.full(base.selector.num_rows, -1, np.int32) if of_base is None else of_base.rows
+        highest = self._highest(selection)
+
+        def of(entries: Int64) -> Int32:
+            rows = highest.best_rows(entries)
+            added = rows - none.size
+            found = none.take(rows, mode="clip")
+            if of_added.size:
+                found = np.where(added >= 0, of_added.take(added, mode="clip"), found)
+            return np.where(rows >= 0, found, np.int32(-1))
+
+        return EntryGroups(self.num_entries, of)
+
+    def _highest(self, selection: Selection | None) -> LiveBids:
+        """The highest bids, of the rows of a selection only."""
+        if not isinstance(selection, LiveSelection) or selection is self._everything:
+            return self._highest_of_all
+        return LiveBids(self.state, selection.chosen.rows, selection.chosen.added)
+
+    @cached_property
+    def _highest_of_all(self) -> LiveBids:
+        return LiveBids(self.state, self.state.live, self.state.added_live)
 
     def attributes(self, entry: int) -> dict[str, Any]:
         """Attributes of the live row with the highest bid (the first such); empty when it has none."""
@@ -208,7 +196,7 @@ class Version(Catalogue):
                 bid = float(state.added_bids[row - num_base])
             else:
                 attributes = state.base.row_attributes(row)
-                bid = NO_BID if state.bids is None else state.bids[row]
+                bid = float(state.bids.values(np.array([row]))[0])
             found.append(Payload(self._id(row), bid, attributes))
         return found
 
@@ -221,17 +209,17 @@ class Version(Catalogue):
     ) -> Selection:
         """The live rows that requests may be answered with, as `Catalogue.select` has it."""
         state = self.state
-        chosen, num_unknown = _Chosen(state.live, state.added_live), 0
+        chosen, num_unknown = Chosen(state.live, state.added_live), 0
         if isinstance(where, EntrySet):
-            chosen = _both(chosen, self._rows_of(where))
+            chosen = both(chosen, self._rows_of(where))
         elif where is not None:
-            chosen = _both(chosen, self._rows_where(where))
+            chosen = both(chosen, self._rows_where(where))
         if allow_ids is not None:
             allowed, unknown = self._with_ids("allow_ids", allow_ids)
-            chosen, num_unknown = _both(chosen, allowed), num_unknown + unknown
+            chosen, num_unknown = both(chosen, allowed), num_unknown + unknown
         if deny_ids is not None:
             denied, unknown = self._with_ids("deny_ids", deny_ids)
-            chosen = _Chosen(chosen.rows - denied.rows, chosen.added & ~denied.added)
+            chosen = Chosen(chosen.rows - denied.rows, chosen.added & ~denied.added)
             num_unknown += unknown
         alive = state.alive if chosen.rows is state.live else state.base.selector.entries_of(chosen.rows)
         eligible = state.entries_with(alive, chosen.added)
@@ -242,17 +230,17 @@ class Version(Catalogue):
         """Attributes of the added rows by name."""
         return columns_of(self.state.added.parsed_attributes(0, self.state.num_added))
 
-    def _rows_where(self, where: str) -> _Chosen:
+    def _rows_where(self, where: str) -> Chosen:
         columns, added = self.state.base.selector.columns, self.added_columns
         if added:
             columns = columns | {name: NO_VALUES for name in added if name not in columns}
         rows = base_rows_where(where, columns, self.state.base)
         of_added = {name: added.get(name, NO_VALUES) for name in columns}
         if not self.state.num_added:
-            return _Chosen(rows, np.zeros(0, np.bool_))
-        return _Chosen(rows, rows_where(parse(where), of_added, self.state.num_added).mask())
+            return Chosen(rows, np.zeros(0, np.bool_))
+        return Chosen(rows, rows_where(parse(where), of_added, self.state.num_added).mask())
 
-    def _rows_of(self, entries: EntrySet) -> _Chosen:
+    def _rows_of(self, entries: EntrySet) -> Chosen:
         """All rows of entries. Raises InputError for a set over another number of entries."""
         state, mask = self.state, (EntrySet.every(self.num_entries) & entries).mask()
         at = state.entries.gaps.at + np.arange(len(state.entries))
@@ -262,9 +250,9 @@ class Version(Catalogue):
         owner = state.owner
         added = np.where(owner >= 0, base.contains(owner), False)
         added[owner < 0] = has[-1 - owner[owner < 0]]
-        return _Chosen(state.base.selector.rows_of(base), added)
+        return Chosen(state.base.selector.rows_of(base), added)
 
-    def _with_ids(self, name: str, ids: Iterable[Any]) -> tuple[_Chosen, int]:
+    def _with_ids(self, name: str, ids: Iterable[Any]) -> tuple[Chosen, int]:
         """Live rows with one of the ids, and the number of distinct ids in no live row."""
         state, distinct, num_unknown = self.state, sorted(check_ids(name, ids)), 0
         base, added, live = list[int](), np.zeros(state.num_added, np.bool_), state.added_live
@@ -274,21 +262,8 @@ class Version(Catalogue):
             base += mine
             added[others] = True
             num_unknown += not (mine or others)
-        return _Chosen(EntrySet.of_entries(base, state.live.size), added), num_unknown
-
-
-def trie_of(state: State, alive: EntrySet, added_alive: Mask) -> Trie:
-    """The trie of some entries of a state, that of the whole base when there is none."""
-    base = state.base.trie
-    if state.entries.trie is not None:
-        added = EntrySet.of_mask(added_alive)
-        return MergedTrie(base, alive, state.entries.trie, added, state.entries.gaps)
-    return base if len(alive) in (0, base.num_entries) else EligibleTrie(base, alive)
+        return Chosen(EntrySet.of_entries(base, state.live.size), added), num_unknown
 
 
 def _depth(state: State) -> int:
     return 0 if state.entries.trie is None else state.entries.trie.max_depth
-
-
-def _both(one: _Chosen, other: _Chosen) -> _Chosen:
-    return _Chosen(one.rows & other.rows, one.added & other.added)

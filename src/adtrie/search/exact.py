@@ -38,7 +38,7 @@ from adtrie.search.seeds import check_seeds, seeded_levels
 from adtrie.search.speculate import useful_rows
 
 if TYPE_CHECKING:
-    from adtrie.catalogue.prior import Prior
+    from adtrie.catalogue.prior import Bonus
     from adtrie.catalogue.trie import Trie
 
 
@@ -51,7 +51,7 @@ def exact(
     max_rows: int = 4096,
     seeds: ArrayLike | None = None,
     *,
-    prior: Prior | None = None,
+    prior: Bonus | None = None,
     prefer: Prefer = "auto",
     deadline: Deadline | None = None,
     caps: Caps | None = None,
@@ -70,7 +70,7 @@ def exact(
     nodes = Frontier(scorer, trie, tokens, check_prior(prior, trie.num_entries))
     caps = check_caps(caps, trie.num_entries)
     if caps is not None:
-        k = min(k, caps.num_possible())
+        k = caps.num_possible(k)
     search = _Search(nodes, trie, Finished(k, caps), Budget(cost, max_rows, check_prefer(prefer), deadline))
     levels = search.first_levels(guesses)
     while levels:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.search.finished import Caps, Finished
 from adtrie.search.rank import best
 from adtrie.search.recording import ROOT, Explored, Nodes
 
 if TYPE_CHECKING:
-    from adtrie.catalogue.prior import Prior
+    from adtrie.catalogue.prior import Bonus
 
 
 class Fate(IntEnum):
@@ -29,6 +30,7 @@ class Fate(IntEnum):
     PRUNED = 3  # nothing below it can reach the last entry returned
     CUT = 4  # a beam dropped it, or it lies below a node that a beam dropped
     OPEN = 5  # something below it might belong into the answer; the budget ended first
+    CAPPED = 6  # an entry that may not be returned besides better ones of its group
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,31 +48,41 @@ class Fates:
     limit: NDArray[np.float64]
 
 
-def totals(explored: Explored, prior: Prior | None) -> NDArray[np.float64]:
+def totals(explored: Explored, prior: Bonus | None) -> NDArray[np.float64]:
     """float64[n]: no entry below a node has a higher total."""
     return explored.score if prior is None else explored.score + prior.best(explored.lo, explored.hi)
 
 
-def fates_of_exact(explored: Explored, k: int, prior: Prior | None = None) -> Fates:
-    """Fates of a branch and bound for the best k."""
-    total, finished = totals(explored, prior), explored.finished()
-    ends = np.flatnonzero(finished)
-    answer = ends[best(total[ends], explored.lo[ends], k)]
-    k = min(k, int(explored.hi[ROOT]))
-    worst = float(total[answer[-1]]) if answer.size == k else -np.inf
+def fates_of_exact(explored: Explored, k: int, prior: Bonus | None = None, caps: Caps | None = None) -> Fates:
+    """Fates of a branch and bound for the best k, at most so many of each group."""
+    total, found = totals(explored, prior), Finished(k, caps)
+    ends = np.flatnonzero(explored.finished())
+    ends = ends[np.argsort(explored.lo[ends])]
+    found.add(explored.lo[ends], total[ends])
+    answer = ends[explored.lo[ends].searchsorted(found.entries)]
+    worst = float(found.totals[-1]) if found.full else -np.inf
     fate = np.where(total <= worst, Fate.PRUNED, Fate.OPEN)
-    fate[explored.fed >= 0] = Fate.EXPANDED
-    fate[ends], fate[answer] = Fate.BEATEN, Fate.ANSWER
+    fate[ends] = np.where(total[ends] <= worst, Fate.BEATEN, Fate.CAPPED)
+    if caps is not None and answer.size:
+        out = np.flatnonzero(~found.may_enter(total, explored.lo, explored.hi) & (total > worst))
+        fate[out] = Fate.CAPPED
+    fate[(explored.fed >= 0) & ~explored.finished()] = Fate.EXPANDED
+    fate[answer] = Fate.ANSWER
     return Fates(fate.astype(np.int8), total, answer, worst, np.full(total.size, -np.inf))
 
 
-def fates_of_beam(explored: Explored, k: int, width: int, prior: Prior | None = None) -> Fates:
-    """Fates of a beam: its pruning once more over the scores that were recorded."""
-    total = totals(explored, prior)
+def fates_of_beam(
+    explored: Explored, k: int, width: int, prior: Bonus | None = None, seeds: Nodes | None = None
+) -> Fates:
+    """Fates of a beam: its pruning once more over the scores that were recorded. `seeds`: entries besides."""
+    total, finished = totals(explored, prior), explored.finished()
     fate = np.full(total.size, Fate.CUT, np.int8)  # also what was fed ahead below a dropped node
     limit = np.full(total.size, -np.inf)
     beams = np.array([ROOT])
     while (live := beams[explored.count[beams] > 0]).size:
+        waiting = beams[(explored.count[beams] == 0) & ~finished[beams]]
+        if waiting.size and not explored.renormalised:  # the time ended; forced tokens wait by choice
+            break
         fate[live] = Fate.EXPANDED
         below = [beams[explored.count[beams] == 0], *(explored.children(node) for node in live.tolist())]
         pool = np.concatenate(below)
@@ -78,8 +90,12 @@ def fates_of_beam(explored: Explored, k: int, width: int, prior: Prior | None = 
         dropped = np.delete(pool, kept)
         limit[dropped] = total[pool[kept[-1]]]
         beams = pool[kept]
-    fate[beams] = Fate.BEATEN
-    answer = beams[:k]
+    fate[beams] = np.where(finished[beams], Fate.BEATEN, Fate.OPEN)
+    if seeds is not None and seeds.size:
+        named = np.flatnonzero(explored.leaf & np.isin(explored.lo, seeds))
+        fate[named], limit[named] = Fate.BEATEN, -np.inf
+    ends = np.flatnonzero(fate == Fate.BEATEN)
+    answer = ends[best(total[ends], explored.lo[ends], k)]
     fate[answer] = Fate.ANSWER
     worst = float(total[answer[-1]]) if answer.size else -np.inf
     return Fates(fate, total, answer, worst, limit)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.catalogue.bitmap import EntrySet
+from adtrie.catalogue.groups import Groups
 from adtrie.errors import InputError
 from adtrie.search.rank import best
 
@@ -19,18 +21,32 @@ Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 
 
+_LOOKED_AT = 1_000  # entries that mostly show that there are enough groups
+
+
 @dataclass(frozen=True, eq=False)
 class Caps:
     """At most `at_most` answers of each group; groups int32[N] by entry, -1: in none, not limited."""
 
-    groups: NDArray[np.int32]
+    groups: Groups
     at_most: int
 
-    def num_possible(self, entries: Int64 | None = None) -> int:
-        """How many entries (of `entries`, by default of all) can be returned together."""
-        groups = self.groups if entries is None else self.groups[entries]
+    def num_possible(self, wanted: int, among: EntrySet | None = None) -> int:
+        """How many entries (of `among`, by default of all) can be returned together, at most `wanted`."""
+        size = self.groups.size if among is None else len(among)
+        for count in (_LOOKED_AT, size):
+            entries = np.arange(min(count, size))
+            if among is not None:
+                entries = among.select(entries)
+            some = min(self._num_allowed(self.groups[entries]), wanted)
+            if some == wanted:
+                break
+        return some
+
+    def _num_allowed(self, groups: NDArray[np.int32]) -> int:
         limited = groups[groups >= 0]
-        return int(groups.size - limited.size + np.minimum(np.bincount(limited), self.at_most).sum())
+        sizes = np.bincount(limited) if limited.size else limited
+        return int(groups.size - limited.size + np.minimum(sizes, self.at_most).sum())
 
 
 class Finished:
@@ -83,9 +99,14 @@ class Finished:
         assert self.caps is not None
         room = np.ones(bounds.size, np.bool_)
         held = self.caps.groups[self.entries]
-        group = np.where(hi - lo == 1, self.caps.groups[lo], -1)
-        for full in np.flatnonzero(np.bincount(held[held >= 0]) >= self.caps.at_most):
-            last = np.flatnonzero(held == full)[-1]
+        alone = np.flatnonzero(hi - lo == 1)
+        group = np.full(bounds.size, -1, np.int32)
+        group[alone] = self.caps.groups[lo[alone]]
+        for full in set(held[held >= 0].tolist()):
+            places = np.flatnonzero(held == full)
+            if places.size < self.caps.at_most:
+                continue
+            last = places[-1]
             same = group == full
             room[same] = _beats(bounds[same], lo[same], self.totals[last], self.entries[last])
         return room
@@ -102,7 +123,7 @@ def check_caps(caps: object, num_entries: int) -> Caps | None:
         return None
     if not isinstance(caps, Caps):
         raise InputError(f"caps: expected adtrie.Caps or None, got {type(caps).__name__}")
-    if caps.groups.shape != (num_entries,) or caps.at_most < 1:
+    if caps.groups.size != num_entries or caps.at_most < 1:
         raise InputError(
             f"caps: expected at least 1 of each group and {num_entries} groups, as entries in the catalogue, "
             f"got {caps.at_most} of {caps.groups.size}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from adtrie.search.scorer import Scorer, child_scores
 
 if TYPE_CHECKING:
-    from adtrie.catalogue.prior import Prior
+    from adtrie.catalogue.prior import Bonus
     from adtrie.catalogue.trie import Trie
 
 Nodes = NDArray[np.int64]  # ids into the columns of a Frontier
@@ -54,7 +54,7 @@ class Frontier:
     best_prior: NDArray[np.float64]
 
     def __init__(
-        self, scorer: Scorer, trie: Trie, prompt: NDArray[np.int32], prior: Prior | None = None
+        self, scorer: Scorer, trie: Trie, prompt: NDArray[np.int32], prior: Bonus | None = None
     ) -> None:
         self._scorer, self._trie, self._prompt, self._prior = scorer, trie, prompt, prior
         self.renormalised, self.prompt_size = scorer.renormalised, prompt.size

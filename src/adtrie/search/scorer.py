@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.catalogue.prior import Prior
+from adtrie.catalogue.prior import Bonus
 from adtrie.config import RowCost
 from adtrie.errors import InputError, ModelError
 
@@ -94,9 +94,9 @@ def check_count(name: str, value: Any, upper: int) -> int:
     return count
 
 
-def check_prior(prior: Any, num_entries: int) -> Prior | None:
-    """`prior`; InputError unless it is None or a Prior with a constant for each entry of the catalogue."""
-    if prior is not None and not isinstance(prior, Prior):
+def check_prior(prior: Any, num_entries: int) -> Bonus | None:
+    """`prior`; InputError unless it is None or a bonus with a constant for each entry of the catalogue."""
+    if prior is not None and not isinstance(prior, Bonus):
         raise InputError(f"prior: expected an adtrie.Prior or None, got {type(prior).__name__}")
     if prior is not None and prior.num_entries != num_entries:
         raise InputError(

@@ -26,7 +26,7 @@ from adtrie.search.scorer import (
 from adtrie.search.seeds import check_seeds
 
 if TYPE_CHECKING:
-    from adtrie.catalogue.prior import Prior
+    from adtrie.catalogue.prior import Bonus
     from adtrie.catalogue.trie import Trie
 
 
@@ -59,7 +59,7 @@ def stepwise(
     width: int,
     seeds: ArrayLike | None = None,
     *,
-    prior: Prior | None = None,
+    prior: Bonus | None = None,
 ) -> SearchResult:
     """The best k of the entries that a beam of `width` keeps to the end and of the entries `seeds`.
 
@@ -93,7 +93,7 @@ def stepwise(
     return SearchResult(entries, scores, gap, forwards, max(num_rows - int(tokens.size), 0))
 
 
-def _totals(pool: _Pool, prior: Prior | None) -> NDArray[np.float64]:
+def _totals(pool: _Pool, prior: Bonus | None) -> NDArray[np.float64]:
     return pool.score if prior is None else pool.score + prior.best(pool.lo, pool.hi)
 
 

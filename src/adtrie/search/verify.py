@@ -29,7 +29,7 @@ from adtrie.search.scorer import (
 from adtrie.search.seeds import check_seeds, known_seeds, score_seeds
 
 if TYPE_CHECKING:
-    from adtrie.catalogue.prior import Prior
+    from adtrie.catalogue.prior import Bonus
     from adtrie.catalogue.trie import Trie
 
 
@@ -43,7 +43,7 @@ def verify(
     max_rows_per_forward: int = 1024,
     seeds: ArrayLike | None = None,
     *,
-    prior: Prior | None = None,
+    prior: Bonus | None = None,
 ) -> SearchResult:
     """The entries, scores and gap of `stepwise(scorer, trie, prompt, k, width, seeds, prior=prior)`.
 
