@@ -13,6 +13,9 @@ BEST_BEAMS = ("transformers bf16, early stopping", "transformers dynamic INT8, e
 # At least so many times the best peer: decode against equal or fewer bits, prefill against all.
 DECODE_BARS = {"135m": 2.0, "0.5b": 1.35, "1.5b": 1.15}
 PREFILL_BAR, MIXED_BAR, MANNERS_BAR, LOAD_BAR_S, MEMORY_BAR, FLOOR_BAR = 1.1, 1.25, 2.5, 0.5, 1.3, 1.7
+BOUND_BARS = {"135m": 0.70, "0.5b": 0.85, "1.5b": 0.85}  # of the read bandwidth, batch 1
+PEAK_SHAPE, PEAK_BAR = "0.5b", 0.65  # of the INT8 peak, prefill of 128
+THROUGHPUT_BAR, QUEUE_BAR = 1.3, 1.5
 BEAM_BARS = {
     ("INT4", "verify width 10"): (16.0, 12.0),
     ("mixed", "verify width 10"): (22.0, 16.0),
@@ -83,7 +86,36 @@ def claims(parts: Mapping[str, Mapping[str, Any]], shapes: Mapping[str, Any]) ->
         found.append(_claim(f"{shape} decode, mixed over dense", MIXED_BAR, decode.get("mixed_over_dense")))
         times = prefill.get("all", {}).get("times")
         found.append(_claim(f"{shape} prefill of 128, times the best peer", PREFILL_BAR, times))
-    return [*found, *_request_claims(parts.get("targeting", {})), *_process_claims(parts)]
+    return [
+        *found,
+        *_bound_claims(parts.get("engine", {})),
+        *_request_claims(parts.get("targeting", {})),
+        *_company_claims(parts.get("concurrent", {})),
+        *_process_claims(parts),
+    ]
+
+
+def _bound_claims(part: Mapping[str, Any]) -> list[dict[str, Any]]:
+    measured = {shape["shape"]: shape for shape in part.get("shapes", [])}
+    what, key = "decode, share of the bandwidth bound", "decode_share_of_bound"
+    found = [
+        _claim(f"{name} {what}", bar, measured.get(name, {}).get(key)) for name, bar in BOUND_BARS.items()
+    ]
+    share = measured.get(PEAK_SHAPE, {}).get("prefill_128", {}).get("share_of_peak")
+    return [*found, _claim(f"{PEAK_SHAPE} prefill of 128, share of the INT8 peak", PEAK_BAR, share)]
+
+
+def _company_claims(part: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = []
+    for mode, run in part.get("modes", {}).items():
+        if "throughput_ratio" in run:
+            what = f"{run['requests']} requests at once, {mode}"
+            found += [
+                _claim(f"{what}, requests/s over one by one", THROUGHPUT_BAR, run["throughput_ratio"]),
+                _claim(f"{what}, p99 over a fair queue's", QUEUE_BAR, run["p99_of_queue"], at_most=True),
+                _claim(f"{what}, answers that differ", 0, run["differing_answers"], at_most=True),
+            ]
+    return found
 
 
 def _request_claims(part: Mapping[str, Any]) -> list[dict[str, Any]]:
