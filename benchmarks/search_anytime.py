@@ -1,7 +1,7 @@
 """What each search has found at each time budget, and what exact costs in each setting. On recorded rows.
 
-Times are milliseconds of the forwards by a measured table plus the search's own processor time, so that a busy
-machine changes little. `search_deadlines` is the wall clock.
+Times are milliseconds of the forwards by a measured table plus the search's own processor time, so that a
+busy machine changes little. `search_deadlines` is the wall clock.
 """
 
 from __future__ import annotations
@@ -133,9 +133,7 @@ def settings(recording: Recording) -> dict[str, Any]:
         if one.query not in kept.found:
             least = {k: one.rows.num_above(float(one.truth.scores[k - 1])) for k in (1, K)}
             found = [_costs(k, prefer, one, recording.trie, cost) for k, prefer in SETTINGS]
-            kept.add(
-                one.query, [[*costs, least[k]] for (k, _), costs in zip(SETTINGS, found, strict=True)]
-            )
+            kept.add(one.query, [[*costs, least[k]] for (k, _), costs in zip(SETTINGS, found, strict=True)])
     of = [kept.found[query] for query in recording.setting.queries if query in kept.found]
     table = np.array(of)  # [queries, settings, 4]
     return {
@@ -164,5 +162,3 @@ def _summary(k: int, prefer: str, found: Any) -> dict[str, Any]:
         "rows_p50_over_fewest_p50": round(float(np.median(rows) / np.median(least)), 3),
         "most_rows_of_a_forward": int(most.max()),
     }
-
-

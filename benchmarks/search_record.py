@@ -1,4 +1,4 @@
-"""Real queries with all rows that any search needs, kept in a folder: a run that is stopped goes on from there.
+"""Real queries with all rows that any search needs, in a folder: a run that is stopped goes on from there.
 
 `search_replay` says why one recording serves all searches.
 """
@@ -55,7 +55,7 @@ class Recording:
         return self.setting.catalogue.trie
 
     def cost(self) -> RowCost:
-        """The row cost of the machine, measured once for the folder; without the file it is measured again."""
+        """Measured once for the folder; without the file it is measured again."""
         path = self.folder / "cost.json"
         if not path.exists():
             table = measure(self.setting.model.engine)
