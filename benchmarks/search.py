@@ -1,10 +1,10 @@
 """Searches over 12,613 keywords with SmolLM2-135M: `python -m benchmarks.search [SECTION ...]`.
 
 Sections: verify_law and exact_law (answers checked), modes (milliseconds of our three searches), free_rows
-(forwards where rows cost nothing), peers (transformers' constrained beam search); on recorded rows, so that a
-run that was stopped goes on: anytime (what is found in time), laws (rows and forwards of exact in each setting),
-deadlines (answers that come late, on the wall clock); without a model: structures_text and structures_ids
-(ways of keeping the allowed sequences), few_entries (fewer than beams).
+(forwards where rows cost nothing), peers (transformers' constrained beam search).
+On recorded rows, so that a run that was stopped goes on: anytime (what is found in time), laws (rows and
+forwards of exact in each setting), deadlines (answers that come late, on the wall clock).
+Without a model: structures_text and structures_ids (ways of keeping the allowed sequences), few_entries.
 The model is the tuned one unless `--adapter none`, whose results end in _untuned.
 Each writes benchmarks/results/search_SECTION.json. Nothing is timed before its answers are checked.
 """

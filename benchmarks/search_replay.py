@@ -79,7 +79,7 @@ class Rows:
         return found
 
     def num_above(self, least: float) -> int:
-        """Rows that any proof by this bound must feed: inner nodes below the root that score above `least`."""
+        """Rows that any proof by this bound must feed: inner nodes that score above `least`."""
         score: dict[Tokens, float] = {(): 0.0}
         for tokens in sorted(self._children, key=len)[1:]:
             children, scores = self._children[tokens[:-1]]
