@@ -11,6 +11,7 @@ from adtrie.errors import AdtrieError, CapacityError, InputError
 
 if TYPE_CHECKING:
     from adtrie.api import Model
+    from adtrie.catalogue import Prior
     from adtrie.engine.batching import Pending
     from adtrie.prompt import PromptTemplate
     from adtrie.request import Hits, TargetOptions
@@ -24,6 +25,7 @@ def answers(
     answering: Answering,
     options: TargetOptions,
     template: PromptTemplate | None,
+    prior: Prior | None,
     concurrency: int,
 ) -> Iterator[Answer]:
     """Each line with its answer, or with the error that is its own; in order. Other errors are raised."""
@@ -31,8 +33,8 @@ def answers(
         for line in lines:
             try:
                 answering.refresh()
-                asked = (text_of(line), answering.catalogue, options, template)
-                yield line, model.answer(*asked, selection=answering.selection, seeds=answering.seeds)
+                asked = (text_of(line), answering.catalogue, options, template, prior)
+                yield line, model.answer(*asked, answering.selection, answering.seeds)
             except (InputError, CapacityError) as error:
                 yield line, error
         return
@@ -42,8 +44,8 @@ def answers(
 
         def submit(line: QueryLine) -> Pending[Hits]:
             answering.refresh()
-            asked = (text_of(line), answering.catalogue, options)
-            return company.submit(*asked, selection=answering.selection, seeds=answering.seeds)
+            asked = (text_of(line), answering.catalogue, options, prior)
+            return company.submit(*asked, answering.selection, answering.seeds)
 
         for line, answer in in_order(lines, submit, 2 * concurrency):
             yield line, _own(answer)

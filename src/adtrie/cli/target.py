@@ -13,7 +13,7 @@ from adtrie.cli import explanation, queries
 from adtrie.cli.answers import answers
 from adtrie.cli.catalogues import Answering
 from adtrie.cli.download import announce
-from adtrie.cli.neighbours import NeighboursOption, PastOption
+from adtrie.cli.neighbours import FusionOption, NeighboursOption, PastOption
 from adtrie.cli.options import (
     AdapterOption,
     JsonOption,
@@ -25,13 +25,13 @@ from adtrie.cli.options import (
     WeightsChoice,
     WeightsOption,
 )
-from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, printable, warn
+from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, printable, progress, warn
 from adtrie.cli.text_files import read_lines
 from adtrie.errors import AdtrieError, CapacityError, InputError
 
 if TYPE_CHECKING:
     from adtrie.api import Model
-    from adtrie.catalogue import Catalogue, Selection
+    from adtrie.catalogue import Catalogue, Prior, Selection
     from adtrie.prompt import PromptTemplate
     from adtrie.request import Hits, TargetOptions
 
@@ -98,6 +98,7 @@ def command(
     deny_ids: Annotated[Path | None, typer.Option(help="No row with these ids, one a line.")] = None,
     neighbours: NeighboursOption = None,
     past: PastOption = None,
+    fusion: FusionOption = None,
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Also what was expanded, cut and left out, and the time it took."),
@@ -123,14 +124,16 @@ def command(
     from adtrie.prompt import PromptTemplate
     from adtrie.request import TargetOptions
 
-    if concurrency > 1 and (explain or why is not None):
+    if (explain or why is not None) and fusion is not None:
+        raise typer.BadParameter("--explain and --why follow a search without --fusion")
+    if (explain or why is not None) and concurrency > 1:
         raise typer.BadParameter("--explain and --why follow one query at a time; leave --concurrency out")
     options = TargetOptions(
         k, mode.value, score.value, width, max_rows, prefer.value, deadline_ms, bid_weight, at_most
     )
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
     passing = filter_of(where, block, taxonomy)
-    answering = Answering(catalogue, passing, allow_ids, deny_ids, neighbours, past)
+    answering = Answering(catalogue, passing, allow_ids, deny_ids, neighbours, past, fusion)
     if options.cap is not None:  # a wrong attribute is wrong for every query
         answering.catalogue.groups(options.cap[1], answering.selection)
     filters = filters_of(answering.catalogue, passing, allow_ids, deny_ids) if why is not None else {}
@@ -139,11 +142,12 @@ def command(
     answering.catalogue.check_tokenizer(loaded.tokenizer.fingerprint)
     if options.deadline_ms is not None:
         loaded.warm(options, template)
+    prior = _prior(loaded, answering, template)
     lines = queries.lines(query, "queries")
     if explain or why is not None:
         told = _explained(lines, loaded, answering, options, template, explain, why, filters)
     else:
-        found = answers(lines, loaded, answering, options, template, concurrency)
+        found = answers(lines, loaded, answering, options, template, prior, concurrency)
         told = ((line, answer, {}) for line, answer in found)
     num_refused = 0
     for line, answer, more in told:
@@ -154,6 +158,18 @@ def command(
             emit_json(as_json(answer) | more) if json else emit("\n".join([as_text(answer), *_shown(more)]))
     if num_refused:
         raise typer.Exit(ExitCode.ERROR)
+
+
+def _prior(model: Model, answering: Answering, template: PromptTemplate | None) -> Prior | None:
+    """What the fusion counts on beside resemblance: entries that are merely familiar, made less so."""
+    from adtrie.catalogue import Prior
+
+    fusion = answering.seeds.fusion if answering.seeds else None
+    if fusion is None or fusion.alpha == 0:
+        return None
+    with progress("scoring entries without a query") as advance:
+        unconditional = model.unconditional(answering.catalogue, template, advance)
+    return Prior.from_unconditional(unconditional, fusion.alpha)
 
 
 def filter_of(where: str | None, block: list[str] | None, taxonomy: Path | None) -> str | None:
