@@ -1,12 +1,15 @@
-"""One query's rows, scored once by the model, replayed to any number of searches on a clock of predicted ms.
+"""The rows of one query, scored once by the model, replayed to any number of searches on a predicted clock.
 
 A row's scores do not depend on the rows fed with it, so every search sees what it would see live.
 """
 
 from __future__ import annotations
 
-import itertools
+import os
 import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,100 +18,136 @@ from numpy.typing import NDArray
 from adtrie.config import RowCost
 from adtrie.engine import Session
 
-Path = tuple[int, ...]
+Tokens = tuple[int, ...]  # from the root to a node
 Scores = NDArray[np.float32]
+Int32 = NDArray[np.int32]
 
 
 class Rows:
-    """The rows of one query that any search has asked for, by token path; the model scores a new one live."""
+    """The rows of one query that any search has asked for by tokens; the model scores a new one live."""
 
-    def __init__(self, session: Session, prompt: NDArray[np.int32]) -> None:
-        session.reset()
+    def __init__(self, prompt: Int32, session: Callable[[], Session]) -> None:
+        """`session` is asked for one at the start of a request once a row is not known."""
         self.prompt = prompt
-        self._session = session
-        self._row: dict[Path, int] = {}
-        self._children: dict[Path, tuple[NDArray[np.int32], Scores]] = {}
+        self.num_new = 0
+        self._make, self._session = session, None
+        self._row: dict[Tokens, int] = {}
+        self._children: dict[Tokens, tuple[Int32, Scores]] = {}
 
-    def scores(self, asked: dict[Path, NDArray[np.int32]]) -> list[Scores]:
-        """Log-probabilities of the children of each path, one array each, in order."""
-        new = {path: children for path, children in asked.items() if path not in self._children}
+    def load(self, path: Path) -> None:
+        """Takes in what `save` has written; nothing where there is no file."""
+        if not path.exists():
+            return
+        with np.load(path, allow_pickle=False) as file:
+            names = ("depth", "token", "parent", "ptr", "children", "scores")
+            _, token, parent, ptr, children, scores = (file[name] for name in names)
+        known: list[Tokens] = []
+        for row, (begin, end) in enumerate(pairwise(ptr.tolist())):
+            known.append(() if row == 0 else (*known[parent[row]], int(token[row])))
+            if end > begin:
+                self._children[known[row]] = children[begin:end], scores[begin:end]
+
+    def save(self, path: Path) -> None:
+        """Writes all rows, those above them included; the file appears complete or not at all."""
+        every = {tokens[:length] for tokens in self._children for length in range(len(tokens) + 1)} | {()}
+        order = sorted(every, key=lambda tokens: (len(tokens), tokens))
+        number = {tokens: row for row, tokens in enumerate(order)}
+        nothing = np.zeros(0, np.int32), np.zeros(0, np.float32)
+        listed = [self._children.get(tokens, nothing) for tokens in order]
+        columns = {
+            "depth": np.array([len(tokens) for tokens in order], np.uint8),
+            "token": np.array([tokens[-1] if tokens else 0 for tokens in order], np.int32),
+            "parent": np.array([number[tokens[:-1]] if tokens else 0 for tokens in order], np.int32),
+            "ptr": np.cumsum([0, *(children.size for children, _ in listed)]),
+            "children": np.concatenate([children for children, _ in listed]),
+            "scores": np.concatenate([scores for _, scores in listed]),
+        }
+        part = path.with_suffix(".part.npz")
+        np.savez_compressed(part, **columns)
+        os.replace(part, path)
+        self.num_new = 0
+
+    def scores(self, asked: dict[Tokens, Int32]) -> list[Scores]:
+        """Log-probabilities of the children of each row, one array each, in order."""
+        new = {tokens: children for tokens, children in asked.items() if tokens not in self._children}
         if new:
             self._feed(new)
         found = []
-        for path, children in asked.items():
-            known, scores = self._children[path]
+        for tokens, children in asked.items():
+            known, scores = self._children[tokens]
             found.append(scores if known.size == children.size else scores[known.searchsorted(children)])
         return found
 
     def num_above(self, least: float) -> int:
-        """Rows that any proof must feed: inner nodes below the root whose own score is above `least`."""
-        score: dict[Path, float] = {(): 0.0}
-        for path in sorted(self._children, key=len)[1:]:
-            children, scores = self._children[path[:-1]]
-            at = int(children.searchsorted(path[-1]))
-            score[path] = score[path[:-1]] + min(float(scores[at]), 0.0)
-        return sum(above > least for path, above in score.items() if path)
+        """Rows any proof by this bound must feed: inner nodes below the root with scores above `least`."""
+        score: dict[Tokens, float] = {(): 0.0}
+        for tokens in sorted(self._children, key=len)[1:]:
+            children, scores = self._children[tokens[:-1]]
+            at = int(children.searchsorted(tokens[-1]))
+            score[tokens] = score[tokens[:-1]] + min(float(scores[at]), 0.0)
+        return sum(above > least for tokens, above in score.items() if tokens)
 
-    def _feed(self, asked: dict[Path, NDArray[np.int32]]) -> None:
-        """One forward of the real model for the paths and those above them that were never fed."""
-        missing: dict[Path, None] = {}
-        for path in asked:
-            for length in range(len(path) + 1):
-                if path[:length] not in self._row:
-                    missing[path[:length]] = None
-        tokens: list[int] = []
+    def _feed(self, asked: dict[Tokens, Int32]) -> None:
+        """One forward of the real model for the rows and those above them that it was never fed."""
+        if self._session is None:
+            self._session = self._make()
+        missing: dict[Tokens, None] = {}
+        for tokens in asked:
+            for length in range(len(tokens) + 1):
+                if tokens[:length] not in self._row:
+                    missing[tokens[:length]] = None
+        fed: list[int] = []
         parents: list[int] = []
-        listed: list[NDArray[np.int32]] = []
+        listed: list[Int32] = []
         start = self._session.num_rows
-        for path in missing:
-            if not path:  # the root's row is the prompt's last
-                tokens, parents = self.prompt.tolist(), list(range(-1, self.prompt.size - 1))
+        for tokens in missing:
+            if not tokens:  # the root's row is the prompt's last
+                fed, parents = self.prompt.tolist(), list(range(-1, self.prompt.size - 1))
                 listed = [np.zeros(0, np.int32)] * (self.prompt.size - 1)
             else:
-                tokens.append(path[-1])
-                parents.append(self._row[path[:-1]])
-            self._row[path] = start + len(tokens) - 1
-            listed.append(asked.get(path, np.zeros(0, np.int32)))
+                fed.append(tokens[-1])
+                parents.append(self._row[tokens[:-1]])
+            self._row[tokens] = start + len(fed) - 1
+            listed.append(asked.get(tokens, np.zeros(0, np.int32)))
         ptr = np.cumsum([0, *(children.size for children in listed)])
         scores = self._session.score(
-            np.array(tokens, np.int32), np.array(parents, np.int32), ptr, np.concatenate(listed)
+            np.array(fed, np.int32), np.array(parents, np.int32), ptr, np.concatenate(listed)
         )
-        for path, begin in zip(missing, ptr[len(listed) - len(missing) :], strict=False):
-            if path in asked:
-                self._children[path] = asked[path], scores[begin : begin + asked[path].size]
+        for tokens, begin in zip(missing, ptr[len(listed) - len(missing) :], strict=False):
+            if tokens in asked:
+                self._children[tokens] = asked[tokens], scores[begin : begin + asked[tokens].size]
+        self.num_new += len(missing)
 
 
 class Replay:
-    """A scorer for one search over `rows`. Its clock adds predicted ms of forwards to the search's own."""
+    """A scorer for one search over `rows`, whose clock adds predicted ms of forwards and the search's own."""
 
     renormalised = False
 
     def __init__(self, rows: Rows, cost: RowCost) -> None:
         self._rows, self._cost = rows, cost
-        self._paths: list[Path] = []
+        self._tokens: list[Tokens] = []
         self._forward_s, self._inside_s = 0.0, 0.0
         self._started = time.thread_time()
         self.calls: list[int] = []
 
     def clock(self) -> float:
         """Seconds: of the forwards by the row cost, of the search by processor time; replaying takes none."""
-        return self._forward_s + time.thread_time() - self._started - self._inside_s
+        return self._forward_s + self.own_s()
 
-    def score(
-        self,
-        tokens: NDArray[np.int32],
-        parents: NDArray[np.int32],
-        child_ptr: NDArray[np.int64],
-        child_tokens: NDArray[np.int32],
-    ) -> Any:
+    def own_s(self) -> float:
+        """Processor seconds of the search itself so far."""
+        return time.thread_time() - self._started - self._inside_s
+
+    def score(self, tokens: Int32, parents: Int32, child_ptr: NDArray[np.int64], child_tokens: Int32) -> Any:
         """The scores of a search's forward (see `Scorer`)."""
-        began, first = time.thread_time(), len(self._paths)
+        began, first = time.thread_time(), len(self._tokens)
         for token, parent in zip(tokens.tolist(), parents.tolist(), strict=True):
-            in_prompt = len(self._paths) < self._rows.prompt.size
-            self._paths.append(() if in_prompt else (*self._paths[parent], token))
+            in_prompt = len(self._tokens) < self._rows.prompt.size
+            self._tokens.append(() if in_prompt else (*self._tokens[parent], token))
         asked = {
-            self._paths[first + i]: child_tokens[begin:end]
-            for i, (begin, end) in enumerate(itertools.pairwise(child_ptr))
+            self._tokens[first + i]: child_tokens[begin:end]
+            for i, (begin, end) in enumerate(pairwise(child_ptr.tolist()))
             if end > begin
         }
         found = np.concatenate(self._rows.scores(asked))

@@ -59,7 +59,7 @@ def load(
     adapter: str | None = None,
     split: str = "test",
 ) -> Setting:
-    """SmolLM2-135M with PriceRunner keywords (the first `num_keywords`, or all), listings of a split."""
+    """SmolLM2-135M, the PriceRunner keywords (the first `num_keywords`, or all) and listings of a split."""
     task = load_task(TASK)
     model = load_model("smollm2-135m", adapter=adapter, weights=weights)
     keywords = task.keywords if num_keywords is None else task.keywords[:num_keywords]

@@ -32,6 +32,7 @@ from adtrie.request import SESSION_ROWS, Hits, Mode, Score, TargetOptions
 from adtrie.search.budget import Prefer
 from adtrie.search.deadline import Clock, Deadline, Pace
 from adtrie.search.enumerate import score_entries
+from adtrie.search.generate import Beams
 from adtrie.search.sampling import Sampling
 from adtrie.search.scorer import check_count
 from adtrie.search.text_rules import TextRules
@@ -129,7 +130,8 @@ class Model:
         first. `at_most` limits how many entries of each value of an attribute are returned.
         `where`, `allow_ids`, `deny_ids` bound what may be returned (`Catalogue.select`, which see for many
         requests with one selection). `seeds`: entries by number, or the neighbours of each query, scored
-        besides what the search finds: exact finds the same in fewer rows, a beam cannot lose them. Raises
+        besides what the search finds: exact finds the same in fewer rows, a beam cannot lose them. A fusion
+        of the neighbours adds what it says to each entry's score, as a prior does. Raises
         InputError for a query, option or filter that is wrong, CatalogueError for a catalogue of another
         tokenizer, CapacityError for a prompt above the context.
         """
@@ -248,7 +250,7 @@ class Model:
         rules: TextRules | None = None,
         sampling: Sampling | None = None,
         *,
-        beams: int = 1,
+        beams: int | Beams = 1,
         template: PromptTemplate | None = None,
         drafts: Drafts | None = None,
         draft: bool = True,
@@ -256,19 +258,21 @@ class Model:
         """Ad text from `facts` under `rules` (default: 64 tokens, one line), greedy by default.
 
         `template`: by default that of the adapter, or CREATE_TEMPLATE. `draft` guesses ahead, also from
-        `drafts`: the same text in fewer forwards; a beam is not drafted.
+        `drafts`: the same text in fewer forwards; a beam (a width, or Beams with what ranks its texts) is not
+        drafted.
         Raises InputError for bad facts and for rules that contradict (named), CapacityError above context.
         """
-        writer = Writer(rules or TextRules(), sampling or Sampling(), beams)
+        kept = beams if isinstance(beams, Beams) else Beams(beams)
+        writer = Writer(rules or TextRules(), sampling or Sampling(), kept)
         template = template or self.create_template
         text = normalise_query(facts, "facts")
         with self._lock:
             prompt = template.query_tokens(text, self.tokenizer)
             session = self._session(template, TargetOptions(max_rows=writer.num_rows(prompt.size) // 2 + 1))
             writer.check_context(session.prefix_rows + prompt.size, self.spec.max_positions)
-            cost = self.engine.latency() if draft and beams == 1 else None
+            cost = self.engine.latency() if draft and kept.width == 1 else None
             tables = drafts.tables(text) if drafts else ()
-            return writer.write(session, self.tokenizer, prompt, tables, cost)
+            return writer.write(session, self.tokenizer, prompt, text, tables, cost)
 
     def warm(self, options: TargetOptions | None = None, template: PromptTemplate | None = None) -> None:
         """Computes the shared prefix and the latency table now, so that the first request does not wait."""

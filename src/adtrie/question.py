@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from adtrie.catalogue import Bonus, Catalogue, Neighbours, Selection
 from adtrie.config import RowCost
 from adtrie.errors import InputError
-from adtrie.lookup import NOTHING, Lookup, Run
+from adtrie.lookup import NOTHING, Lookup, Run, added
 from adtrie.models import Tokenizer
 from adtrie.prompt import PromptTemplate, normalise_query
 from adtrie.request import Hit, Hits, TargetOptions
@@ -72,8 +72,12 @@ class Question:
         """
         started = time.perf_counter() if started is None else started
         prompt = self.template.query_tokens(self.text, self.tokenizer)
-        named = self.seeds.of(self.text) if isinstance(self.seeds, Neighbours) else self.seeds
-        lookup = Lookup.of(self.catalogue, self.options, self.prior, self.selection, named)
+        asked, seeds = (self.catalogue, self.options), self.seeds
+        if isinstance(seeds, Neighbours):
+            prior = added(self.prior, seeds.bonus(self.text))
+            lookup = Lookup.of(*asked, prior, self.selection, seeds.of(self.text))
+        else:
+            lookup = Lookup.of(*asked, self.prior, self.selection, seeds)
         result = NOTHING
         if lookup is not None:
             run = lookup.run if observe is None else observe(lookup)

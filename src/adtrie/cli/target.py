@@ -12,7 +12,7 @@ import typer
 from adtrie.cli import explanation, queries
 from adtrie.cli.catalogues import Answering
 from adtrie.cli.download import announce
-from adtrie.cli.neighbours import NeighboursOption, PastOption
+from adtrie.cli.neighbours import FusionOption, NeighboursOption, PastOption
 from adtrie.cli.options import (
     AdapterOption,
     JsonOption,
@@ -24,13 +24,15 @@ from adtrie.cli.options import (
     WeightsChoice,
     WeightsOption,
 )
-from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, printable, warn
+from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, printable, progress, warn
 from adtrie.cli.text_files import read_lines
 from adtrie.errors import CapacityError, InputError
 
 if TYPE_CHECKING:
-    from adtrie.catalogue import Catalogue, Selection
+    from adtrie.api import Model
+    from adtrie.catalogue import Catalogue, Prior, Selection
     from adtrie.explain import Explanation
+    from adtrie.prompt import PromptTemplate
     from adtrie.request import Hits
 
 NAME = "target"
@@ -96,6 +98,7 @@ def command(
     deny_ids: Annotated[Path | None, typer.Option(help="No row with these ids, one a line.")] = None,
     neighbours: NeighboursOption = None,
     past: PastOption = None,
+    fusion: FusionOption = None,
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Also what was expanded, cut and left out, and the time it took."),
@@ -118,12 +121,14 @@ def command(
     from adtrie.prompt import PromptTemplate
     from adtrie.request import TargetOptions
 
+    if (explain or why is not None) and fusion is not None:
+        raise typer.BadParameter("--explain and --why follow a search without --fusion")
     options = TargetOptions(
         k, mode.value, score.value, width, max_rows, prefer.value, deadline_ms, bid_weight, at_most
     )
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
     passing = filter_of(where, block, taxonomy)
-    answering = Answering(catalogue, passing, allow_ids, deny_ids, neighbours, past)
+    answering = Answering(catalogue, passing, allow_ids, deny_ids, neighbours, past, fusion)
     if options.cap is not None:  # a wrong attribute is wrong for every query
         answering.catalogue.groups(options.cap[1], answering.selection)
     filters = filters_of(answering.catalogue, passing, allow_ids, deny_ids) if why is not None else {}
@@ -132,6 +137,7 @@ def command(
     answering.catalogue.check_tokenizer(loaded.tokenizer.fingerprint)
     if options.deadline_ms is not None:
         loaded.warm(options, template)
+    prior = _prior(loaded, answering, template)
     num_refused = 0
     for line in queries.lines(query, "queries"):
         try:
@@ -143,7 +149,7 @@ def command(
                 said = explain_query(*asked, selection=answering.selection, seeds=answering.seeds)
                 hits, more = said.hits, _explained(said, explain, why, filters)
             else:
-                hits, more = Model.answer(*asked, selection=answering.selection, seeds=answering.seeds), {}
+                hits, more = Model.answer(*asked, prior, answering.selection, answering.seeds), {}
         except (InputError, CapacityError) as error:
             num_refused += 1
             _refuse(line, str(error), json)
@@ -151,6 +157,18 @@ def command(
             emit_json(as_json(hits) | more) if json else emit("\n".join([as_text(hits), *_shown(more)]))
     if num_refused:
         raise typer.Exit(ExitCode.ERROR)
+
+
+def _prior(model: Model, answering: Answering, template: PromptTemplate | None) -> Prior | None:
+    """What the fusion counts on beside resemblance: entries that are merely familiar, made less so."""
+    from adtrie.catalogue import Prior
+
+    fusion = answering.seeds.fusion if answering.seeds else None
+    if fusion is None or fusion.alpha == 0:
+        return None
+    with progress("scoring entries without a query") as advance:
+        unconditional = model.unconditional(answering.catalogue, template, advance)
+    return Prior.from_unconditional(unconditional, fusion.alpha)
 
 
 def filter_of(where: str | None, block: list[str] | None, taxonomy: Path | None) -> str | None:
