@@ -1,9 +1,9 @@
 """64 requests at once against one after another, SmolLM2-135M: `python -m benchmarks.concurrent`.
 
 12,613 keywords. Rounds alternate between both with the same queries, and answers are compared. The fair queue
-that latencies are held against serves the same requests in the order of their arrival. With `--rates` they come at
-random moments; the queue is then simulated with the times that its requests took. Written mode by mode to
-benchmarks/results/concurrent.json; what is not measured again stays.
+that latencies are held against serves the same requests in the order of their arrival. With `--rates` they
+come at random moments; the queue is then simulated with the times that its requests took. Written mode by
+mode to benchmarks/results/concurrent.json; what is not measured again stays.
 """
 
 from __future__ import annotations
