@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,14 +97,14 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """The file."""
-        content = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        content = {"format": FORMAT, "version": VERSION, **msgspec.to_builtins(self)}
         text = json.dumps({"checksum": _checksum(content), **content}, indent=1)
         return (text + "\n").encode()
 
     @property
     def fingerprint(self) -> str:
         """The checksum in the file, sha256 hex: other weights, tokenizer or plan give another one."""
-        return _checksum({"format": FORMAT, "version": VERSION, **asdict(self)})
+        return _checksum({"format": FORMAT, "version": VERSION, **msgspec.to_builtins(self)})
 
 
 def is_plain_name(name: str) -> bool:

@@ -56,7 +56,7 @@ class PackedLinear:
         check_grid(self.num_inputs, self.bits, self.group)
         panels = num_panels(self.num_outputs)
         _check_array("kept", self.kept, np.uint8, (panels,))
-        for kept in np.unique(self.kept).tolist():
+        for kept in sorted(set(self.kept.tobytes())):
             _check_packed_pattern(kept)
             check_pattern(self.num_inputs, kept, self.bits)
         _check_array("scales", self.scales, np.float16, (panels, self.num_inputs // self.group, PANEL_ROWS))

@@ -45,10 +45,11 @@ class Tokenizer:
         """
         self._where = where
         plain, template = _definitions(definition, where)
-        self._plain = _load(plain, where)
+        model = json.dumps(plain["model"], ensure_ascii=False)  # large, and the same in both
+        self._plain = _load(plain, model, where)
         self._plain.encode_special_tokens = True
-        self._template = _load(template, where)
-        vocab = _guarded(where, lambda: self._template.get_vocab(with_added_tokens=True))
+        self._definition = (template, model)
+        vocab = _guarded(where, lambda: self._plain.get_vocab(with_added_tokens=True))
         self.vocab_size = max(vocab.values(), default=0) + 1
         if not vocab or self.vocab_size > MAX_TOKEN_IDS:
             raise TokenizerError(
@@ -58,13 +59,20 @@ class Tokenizer:
         self._is_control = _control_mask(template, vocab, where)
         self.eos_token = _known_id(eos, self.vocab_size, "end-of-text token", where)
         self.bos_token = None if bos is None else _known_id(bos, self.vocab_size, "start token", where)
-        self.add_bos = self._adds_bos() if add_bos is None else add_bos and self.bos_token is not None
+        if add_bos is None:
+            add_bos = definition.get("post_processor") is not None and self._adds_bos()
+        self.add_bos = add_bos and self.bos_token is not None
         self.fingerprint = _fingerprint(vocab, plain["model"].get("merges"), self.encode(_PROBE))
 
     @cached_property
     def control_tokens(self) -> frozenset[int]:
         """Ids that are no text: turn marks, end of text; the end-of-text token always among them."""
         return frozenset(np.flatnonzero(self._is_control).tolist()) | {self.eos_token}
+
+    @cached_property
+    def _template(self) -> tokenizers.Tokenizer:
+        # Half the time of opening a small model, and only prompts need it.
+        return _load(*self._definition, self._where)
 
     def _adds_bos(self) -> bool:
         ids = _guarded(self._where, lambda: self._template.encode("a", add_special_tokens=True).ids)
@@ -164,9 +172,11 @@ def _guarded(where: str, call: Callable[[], T]) -> T:
         raise TokenizerError(f"{where}: the tokenizer is damaged or unsupported ({message})") from None
 
 
-def _load(definition: Mapping[str, Any], where: str) -> tokenizers.Tokenizer:
-    text = json.dumps(definition, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    return _guarded(where, lambda: tokenizers.Tokenizer.from_buffer(text))
+def _load(definition: Mapping[str, Any], model: str, where: str) -> tokenizers.Tokenizer:
+    """The tokenizer of `definition`, whose "model" is given as JSON text."""
+    rest = {key: value for key, value in definition.items() if key != "model"}
+    text = f'{json.dumps(rest, ensure_ascii=False)[:-1]}, "model": {model}}}'
+    return _guarded(where, lambda: tokenizers.Tokenizer.from_buffer(text.encode("utf-8", "surrogatepass")))
 
 
 def _definitions(definition: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -178,7 +188,9 @@ def _definitions(definition: Mapping[str, Any], where: str) -> tuple[dict[str, A
         {**definition["model"], "dropout": None} if "dropout" in definition["model"] else definition["model"]
     )
     template = {**definition, "model": model, "truncation": None, "padding": None}
-    added = copy.deepcopy(definition.get("added_tokens") or [])
+    if template.get("added_tokens") is None:
+        template["added_tokens"] = []
+    added = copy.deepcopy(template["added_tokens"])
     if not isinstance(added, list) or not all(isinstance(entry, dict) for entry in added):
         raise TokenizerError(f"{where}: 'added_tokens' must be a list of objects")
     for entry in added:
