@@ -156,7 +156,9 @@ def speed_table(results: Path) -> str:
     if result is None or not lines:
         return NO_SPEED
     machine = result["machine"]
-    lines = [f"{machine['processor']}, 2 threads, medians; {machine['date']}, {machine['commit']}.\n", *lines]
+    bad, whole = speed_summary.disturbed(result["parts"])
+    setting = f"{machine['processor']}, 2 threads, medians; {machine['date']}, {machine['commit']}."
+    lines = [f"{setting} Other processes disturbed {bad} of {whole} turns and requests.\n", *lines]
     lines += ["", "| to be shown | wanted | found |", "|---|---:|---:|"]
     for claim in result["claims"]:
         sign = "at most" if claim["at_most"] else "at least"

@@ -49,8 +49,10 @@ class Part:
 
 
 _QUICK_ROUNDS = ("--rounds", "1")
-_QUICK_ENGINES = (*_QUICK_ROUNDS, "--starts", "1", "--tries", "1")
+_QUICK_MANNERS = (*_QUICK_ROUNDS, "--tries", "1")
+_QUICK_ENGINES = (*_QUICK_MANNERS, "--starts", "1")
 _QUICK_TARGETING = ("--variants", "INT8", "--queries", "3", "--tries", "1")
+_COMPANY = ("exact k=1", "verify width 10", "--rounds", "5")
 PARTS = (
     Part(
         "engines-135m", "benchmarks.speed_engines", ("--shape", "135m"), _QUICK_ENGINES, 4, takes_engines=True
@@ -61,11 +63,11 @@ PARTS = (
     Part(
         "engines-1.5b", "benchmarks.speed_engines", ("--shape", "1.5b"), _QUICK_ENGINES, 8, takes_engines=True
     ),
-    Part("manners", "benchmarks.speed_manners", (), _QUICK_ROUNDS, 2, takes_engines=True),
-    Part("targeting", "benchmarks.speed_targeting", (), (*_QUICK_TARGETING, "--peers", "2", "--no-check"), 4),
+    Part("manners", "benchmarks.speed_manners", (), _QUICK_MANNERS, 2, takes_engines=True),
+    Part("targeting", "benchmarks.speed_targeting", (), (*_QUICK_TARGETING, "--peers", "2", "--no-check"), 3),
     Part("scale", "benchmarks.speed_targeting", ("--catalogue", "scale"), _QUICK_TARGETING, 2),
     Part("engine", "benchmarks.engine", minutes=2, result="engine"),
-    Part("concurrent", "benchmarks.concurrent", minutes=2, result="concurrent"),
+    Part("concurrent", "benchmarks.concurrent", _COMPANY, minutes=3, result="concurrent"),
 )
 
 

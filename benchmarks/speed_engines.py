@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,31 +23,24 @@ from adtrie import _core
 from adtrie.models import open_checkpoint
 from benchmarks import machine
 from benchmarks.decode import PROMPT
-from benchmarks.engines import OUR_REFERENCE, REFERENCE, EngineKind, chosen
+from benchmarks.engine_rounds import (
+    PREFILLS,
+    ROUNDS,
+    STARTS,
+    Effort,
+    Running,
+    Turn,
+    take_rounds,
+)
+from benchmarks.engines import OUR_REFERENCE, REFERENCE, THREADS, EngineKind, chosen
 from benchmarks.json_process import JsonProcess
 from benchmarks.peer_models import SHAPES, Shape, model_in, size_bytes
-from benchmarks.undisturbed import TRIES, Sample, undisturbed
+from benchmarks.undisturbed import TRIES, Sample
 
 CONTEXT = 128
-PREFILLS = (32, 128, 512)
 CHECKED = 16  # greedy tokens that are compared
 MOST_WRONG = 4  # of these, for an engine with quantized weights; unquantized ones in float32 may have none
-ROUNDS, STARTS = 5, 5
-SLOW_TURN_S, SLOW_ROUNDS = 15.0, 2  # an engine this slow is out of the race and takes part in fewer rounds
 BANDWIDTH_BYTES = 512 << 20  # far above the last cache
-
-Turn = Mapping[str, float]  # seconds: decode (one token), prefill_N
-
-
-@dataclass
-class Running:
-    """An engine at work: its process, how it started, the samples of its turns."""
-
-    kind: EngineKind
-    process: JsonProcess
-    starts: list[float]
-    agreeing: int | None = None
-    turns: list[Sample[Turn]] = field(default_factory=list)
 
 
 def prompt(length: int) -> list[int]:
@@ -57,13 +50,13 @@ def prompt(length: int) -> list[int]:
     return np.resize(tokens, length).tolist()
 
 
-def turn(process: JsonProcess, tokens: Sequence[int], decoded: int) -> Turn:
+def turn(process: JsonProcess, tokens: Sequence[int], decoded: int, prefills: Sequence[int]) -> Turn:
     """Seconds of each measure, once; the process is awake only meanwhile."""
     process.resume()
     try:
         _generate(process, tokens[:32], 3)  # wakes threads and fills caches
         seconds = {"decode": _generate(process, tokens[:CONTEXT], 1 + decoded)["rest_s"] / decoded}
-        for length in PREFILLS:
+        for length in prefills:
             seconds[f"prefill_{length}"] = _generate(process, tokens[:length], 1)["first_s"]
         return seconds
     finally:
@@ -74,54 +67,30 @@ def _generate(process: JsonProcess, tokens: Sequence[int], count: int) -> dict[s
     return process.ask({"do": "generate", "tokens": list(tokens), "count": count}, timeout_s=300.0)
 
 
-def take_rounds(
-    engines: Sequence[Running],
-    rounds: int,
-    one_turn: Callable[[JsonProcess], Turn],
-    watch: Callable[[JsonProcess], Callable[[], float]],
-    between: Callable[[int], None] = lambda number: None,
-    tries: int = TRIES,
-) -> None:
-    """Adds the turns of `rounds` rounds to `engines`; `between(round)` runs before each round."""
-    for number in range(rounds):
-        between(number)
-        at = number % max(1, len(engines))
-        for engine in [*engines[at:], *engines[:at]]:
-            if number >= SLOW_ROUNDS and slow(engine):
-                continue
-            process = engine.process
-            sample = undisturbed(lambda p=process: one_turn(p), lambda p=process: watch(p), tries)
-            engine.turns.append(sample)
-
-
-def slow(engine: Running) -> bool:
-    """Whether its turns so far took more than SLOW_TURN_S of prefill, or of 16 tokens."""
-    return any(
-        max(16 * value if name == "decode" else value for name, value in sample.value.items()) > SLOW_TURN_S
-        for sample in engine.turns
-    )
-
-
 def agreement(found: Sequence[int], wanted: Sequence[int]) -> int:
     """How many tokens agree before the first that differs."""
     return next((at for at, (a, b) in enumerate(zip(found, wanted, strict=True)) if a != b), len(wanted))
 
 
-def check(engine: Running, wanted: Sequence[int] | None, tokens: Sequence[int]) -> str | None:
-    """What is wrong with its answers, None if nothing is; `wanted` None: only that two answers are equal."""
+def check(engine: Running, wanted: Sequence[int] | None, tokens: Sequence[int]) -> None:
+    """Fails an engine with wrong answers; `wanted` None: only that two answers to one prompt differ."""
     engine.process.resume()
     try:
         first, again = (_generate(engine.process, tokens, CHECKED)["tokens"] for _ in range(2))
+    except RuntimeError as error:
+        engine.failed = str(error)[-400:]
+        return
     finally:
         engine.process.pause()
     if first != again:
-        return "two greedy answers to one prompt differ"
+        engine.failed = "two greedy answers to one prompt differ"
     if wanted is None:
-        return None
+        return
     engine.agreeing = agreement(first, wanted)
     if engine.kind.checked and CHECKED - engine.agreeing > MOST_WRONG:
-        return f"only {engine.agreeing} of {CHECKED} greedy tokens agree with transformers in float32"
-    return None
+        engine.failed = (
+            f"only {engine.agreeing} of {CHECKED} greedy tokens agree with transformers in float32"
+        )
 
 
 def references(shape: Shape, tokens: Sequence[int]) -> list[int]:
@@ -143,6 +112,8 @@ def references(shape: Shape, tokens: Sequence[int]) -> list[int]:
 
 def start(kind: EngineKind, shape: Shape, starts: int, stack: ExitStack) -> Running:
     """The engine, started `starts` times; the last one is kept, stopped until its turn."""
+    if kind.ours:  # makes the plan that the starts to be timed find in its cache
+        kind.start(shape.name).close()
     seconds = []
     for _ in range(starts - 1):
         with kind.start(shape.name) as process:
@@ -152,12 +123,15 @@ def start(kind: EngineKind, shape: Shape, starts: int, stack: ExitStack) -> Runn
     return Running(kind, process, [*seconds, process.ready["load_s"]])
 
 
-def summary(engine: Running, shape: Shape, note: str | None) -> dict[str, Any]:
-    """One engine's figures, with the samples they come from."""
+def summary(engine: Running, shape: Shape) -> dict[str, Any]:
+    """One engine's figures, with the samples they come from; of a failed one why it failed."""
+    kind = engine.kind
+    if engine.failed:
+        return {"engine": kind.name, "label": kind.label, "failed": engine.failed}
     engine.process.resume()
-    kind, memory = engine.kind, engine.process.ask({"do": "memory"})
-    model_bytes = size_bytes(model_in(kind.model_form, shape.name))
-    result: dict[str, Any] = {
+    memory = engine.process.ask({"do": "memory"})
+    turns = engine.turns
+    return {
         "engine": kind.name,
         "label": kind.label,
         "ours": kind.ours,
@@ -168,13 +142,8 @@ def summary(engine: Running, shape: Shape, note: str | None) -> dict[str, Any]:
         "load_s": round(float(np.median(engine.starts)), 3),
         "loads": len(engine.starts),
         "ready_s": round(engine.process.start_s, 3),
-        "model_bytes": model_bytes,
+        "model_bytes": size_bytes(model_in(kind.model_form, shape.name)),
         "peak_bytes": memory["peak_bytes"],
-    }
-    if note:
-        return result | {"failed": note}
-    turns = engine.turns
-    return result | {
         "rounds": len(turns),
         "repeated": sum(sample.tries - 1 for sample in turns),
         "most_foreign_load": round(max(sample.foreign for sample in turns), 3),
@@ -185,7 +154,7 @@ def summary(engine: Running, shape: Shape, note: str | None) -> dict[str, Any]:
 
 def _rates(name: str, turns: Sequence[Sample[Turn]]) -> dict[str, Any]:
     count = 1 if name == "decode" else int(name.split("_")[1])
-    rates = [count / sample.value[name] for sample in turns]
+    rates = [count / sample.value[name] for sample in turns if name in sample.value]
     return {
         "median": round(float(np.median(rates)), 1),
         "min": round(min(rates), 1),
@@ -194,53 +163,67 @@ def _rates(name: str, turns: Sequence[Sample[Turn]]) -> dict[str, Any]:
     }
 
 
-def measure(
-    shape: Shape, kinds: Sequence[EngineKind], rounds: int, starts: int, tries: int = TRIES
-) -> dict[str, Any]:
-    """All engines on one model."""
-    tokens, failed, notes = prompt(max(PREFILLS)), [], {}
-    wanted = references(shape, tokens[:CONTEXT]) if shape.real else None
-    reads: list[float] = []
-    peaks: list[float] = []
+@dataclass
+class Probes:
+    """What the machine itself gives, measured once a round: bytes a second read, INT8 operations a second."""
 
-    def probe(number: int) -> None:
-        print(f"{shape.name}: round {number + 1} of {rounds}", file=sys.stderr)
-        reads.append(float(np.median(_core.read_bandwidth(BANDWIDTH_BYTES, 2, 5))))
+    reads: list[float] = field(default_factory=list)
+    peaks: list[float] = field(default_factory=list)
+
+    def take(self, number: int) -> None:
+        """One more of each; cores that cannot measure their peak have none."""
+        print(f"round {number + 1}", file=sys.stderr)
+        self.reads.append(float(np.median(_core.read_bandwidth(BANDWIDTH_BYTES, THREADS, 5))))
         if hasattr(_core, "int8_peak"):
-            peaks.append(max(_core.int8_peak(2, 3)))
+            self.peaks.append(max(_core.int8_peak(THREADS, 3)))
 
+    def as_json(self) -> dict[str, float | None]:
+        """Medians in 10^9."""
+        peak = round(float(np.median(self.peaks)) / 1e9, 1) if self.peaks else None
+        return {"read_gb_s": round(float(np.median(self.reads)) / 1e9, 2), "int8_peak_gop_s": peak}
+
+
+def start_all(
+    shape: Shape, kinds: Sequence[EngineKind], starts: int, stack: ExitStack
+) -> tuple[list[Running], list[dict[str, Any]]]:
+    """The engines that started, and those that could not be had with the reason."""
+    running, failed = [], []
+    for kind in kinds:
+        print(f"{shape.name}: starting {kind.label}", file=sys.stderr)
+        try:
+            running.append(start(kind, shape, starts if kind.ours else 1, stack))
+        except RuntimeError as error:
+            failed.append({"engine": kind.name, "label": kind.label, "failed": str(error)[-400:]})
+    return running, failed
+
+
+def measure(shape: Shape, kinds: Sequence[EngineKind], effort: Effort) -> dict[str, Any]:
+    """All engines on one model."""
+    tokens, probes = prompt(max(PREFILLS)), Probes()
+    wanted = references(shape, tokens[:CONTEXT]) if shape.real else None
     with ExitStack() as stack:
-        running = []
-        for kind in kinds:
-            print(f"{shape.name}: starting {kind.label}", file=sys.stderr)
-            try:
-                engine = start(kind, shape, starts if kind.ours else 1, stack)
-                notes[kind.name] = check(engine, wanted, tokens[:CONTEXT])
-                running.append(engine)
-            except RuntimeError as error:
-                failed.append({"engine": kind.name, "label": kind.label, "failed": str(error)[-400:]})
-        sound = [engine for engine in running if notes[engine.kind.name] is None]
+        running, failed = start_all(shape, kinds, effort.starts, stack)
+        for engine in running:
+            check(engine, wanted, tokens[:CONTEXT])
         started = time.perf_counter()
         take_rounds(
-            sound,
-            rounds,
-            lambda process: turn(process, tokens, shape.decoded),
+            running,
+            effort,
+            lambda process, lengths: turn(process, tokens, shape.decoded, lengths),
             lambda process: machine.ForeignLoad([process.pid]).share,
-            probe,
-            tries,
+            probes.take,
         )
         return {
             "shape": shape.name,
             "label": shape.label,
             "real_weights": shape.real,
             "parameters": shape.num_parameters,
-            "threads": 2,
+            "threads": THREADS,
             "context": CONTEXT,
-            "rounds": rounds,
+            "rounds": effort.rounds,
             "rounds_s": round(time.perf_counter() - started, 1),
-            "read_gb_s": round(float(np.median(reads)) / 1e9, 2),
-            "int8_peak_gop_s": round(float(np.median(peaks)) / 1e9, 1) if peaks else None,
-            "engines": [summary(engine, shape, notes[engine.kind.name]) for engine in running] + failed,
+            **probes.as_json(),
+            "engines": [summary(engine, shape) for engine in running] + failed,
         }
 
 
@@ -254,10 +237,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--starts", type=int, default=STARTS, help="of ours; peers start once")
     parser.add_argument("--tries", type=int, default=TRIES, help="of a turn that other processes disturb")
+    parser.add_argument("--prefills", type=int, nargs="*", default=list(PREFILLS), choices=PREFILLS)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    kinds = chosen(options.engines)
-    result = measure(SHAPES[options.shape], kinds, options.rounds, options.starts, options.tries)
+    effort = Effort(options.rounds, options.starts, options.tries, tuple(options.prefills))
+    result = measure(SHAPES[options.shape], chosen(options.engines), effort)
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for engine in result["engines"]:
         rates = {name: rate["median"] for name, rate in engine.get("tokens_s", {}).items()}

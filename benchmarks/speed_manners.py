@@ -19,25 +19,28 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.engines import EngineKind, chosen
+from benchmarks.engines import ENGINES, EngineKind, chosen
 from benchmarks.json_process import JsonProcess
+from benchmarks.machine import ForeignLoad
 from benchmarks.peer_models import REAL, SHAPES
 from benchmarks.speed_engines import prompt
+from benchmarks.undisturbed import TRIES, Sample, undisturbed
 
-DECODED = 16
-ROUNDS = 5
+DECODED = 8
+ROUNDS, PEER_ROUNDS = 5, 3  # beside the loop a peer may take a second for each token
+MOST_BITS = 8  # of the engines by default: unquantized ones are slow alone
 SETTLE_S = 0.3  # until the loop runs and the scheduler has spread the threads
 
 
 @contextmanager
-def busy_core() -> Iterator[None]:
-    """One core taken by a loop."""
+def busy_core() -> Iterator[int]:
+    """One core taken by a loop, whose process id it gives."""
     core = max(os.sched_getaffinity(0))
     code = f"import os\nos.sched_setaffinity(0, {{{core}}})\nwhile True: pass"
     loop = subprocess.Popen([sys.executable, "-c", code])
     try:
         time.sleep(SETTLE_S)
-        yield
+        yield loop.pid
     finally:
         loop.kill()
         loop.wait()
@@ -53,7 +56,15 @@ def decode_s(process: JsonProcess, tokens: list[int]) -> float:
     return float(answer["rest_s"]) / DECODED
 
 
-def measure(kinds: tuple[EngineKind, ...], rounds: int) -> dict[str, Any]:
+def beside_s(process: JsonProcess, tokens: list[int], tries: int) -> Sample[float]:
+    """Seconds per token beside the loop, again where others than the loop disturb it."""
+    with busy_core() as loop:
+        return undisturbed(
+            lambda: decode_s(process, tokens), lambda: ForeignLoad([process.pid, loop]).share, tries
+        )
+
+
+def measure(kinds: tuple[EngineKind, ...], rounds: int, tries: int = TRIES) -> dict[str, Any]:
     """Tokens a second alone and beside the loop, and how much slower that is, of each engine."""
     tokens, rows = prompt(32), []
     with ExitStack() as stack:
@@ -66,14 +77,18 @@ def measure(kinds: tuple[EngineKind, ...], rounds: int) -> dict[str, Any]:
                 continue
             decode_s(process, tokens)
             running.append((kind, process))
-        seconds: dict[str, list[tuple[float, float]]] = {kind.name: [] for kind, _ in running}
-        for _ in range(rounds):
+        samples: dict[str, list[tuple[Sample[float], Sample[float]]]] = {kind.name: [] for kind, _ in running}
+        for number in range(rounds):
             for kind, process in running:
-                alone = decode_s(process, tokens)
-                with busy_core():
-                    seconds[kind.name].append((alone, decode_s(process, tokens)))
+                if not kind.ours and number >= PEER_ROUNDS:
+                    continue
+                alone = undisturbed(
+                    lambda p=process: decode_s(p, tokens), lambda p=process: ForeignLoad([p.pid]).share, tries
+                )
+                samples[kind.name].append((alone, beside_s(process, tokens, tries)))
     for kind, _ in running:
-        alone, beside = np.array(seconds[kind.name]).T
+        pairs = samples[kind.name]
+        alone, beside = np.array([[sample.value for sample in pair] for pair in pairs]).T
         rows.append(
             {
                 "engine": kind.name,
@@ -83,6 +98,8 @@ def measure(kinds: tuple[EngineKind, ...], rounds: int) -> dict[str, Any]:
                 "busy_tokens_s": round(float(np.median(1 / beside)), 1),
                 "times_slower": round(float(np.median(beside / alone)), 2),
                 "samples": np.round(beside / alone, 2).tolist(),
+                "rounds": len(pairs),
+                "disturbed_rounds": sum(any(sample.disturbed for sample in pair) for pair in pairs),
             }
         )
     return {"shape": REAL, "label": SHAPES[REAL].label, "threads": 2, "rounds": rounds, "engines": rows}
@@ -93,11 +110,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--engines", nargs="*", default=[], help="names; by default all")
+    parser.add_argument("--engines", nargs="*", default=[], help="names; by default all quantized ones")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--tries", type=int, default=TRIES, help="of a sample that other processes disturb")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    result = measure(chosen(options.engines), options.rounds)
+    kinds = chosen(options.engines or [kind.name for kind in ENGINES if kind.bits <= MOST_BITS])
+    result = measure(kinds, options.rounds, options.tries)
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for row in result["engines"]:
         print(row["label"], row.get("failed") or f"{row['times_slower']} times slower")

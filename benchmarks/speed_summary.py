@@ -13,6 +13,9 @@ BEST_BEAMS = ("transformers bf16, early stopping", "transformers dynamic INT8, e
 # At least so many times the best peer: decode against equal or fewer bits, prefill against all.
 DECODE_BARS = {"135m": 2.0, "0.5b": 1.35, "1.5b": 1.15}
 PREFILL_BAR, MIXED_BAR, MANNERS_BAR, LOAD_BAR_S, MEMORY_BAR, FLOOR_BAR = 1.1, 1.25, 2.5, 0.5, 1.3, 1.7
+BOUND_BARS = {"135m": 0.70, "0.5b": 0.85, "1.5b": 0.85}  # of the read bandwidth, batch 1
+PEAK_SHAPE, PEAK_BAR = "0.5b", 0.65  # of the INT8 peak, prefill of 128
+THROUGHPUT_BAR, QUEUE_BAR = 1.3, 1.5
 BEAM_BARS = {
     ("INT4", "verify width 10"): (16.0, 12.0),
     ("mixed", "verify width 10"): (22.0, 16.0),
@@ -55,7 +58,7 @@ def ratios(part: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if DENSE not in engines:
         return found
-    for measure in MEASURES:
+    for measure in (name for name in MEASURES if name in engines[DENSE]["tokens_s"]):
         row: dict[str, Any] = {}
         for key, bits in (("all", 99), ("equal_bits", engines[DENSE]["bits"])):
             peer = best_peer(engines, measure, bits)
@@ -83,7 +86,36 @@ def claims(parts: Mapping[str, Mapping[str, Any]], shapes: Mapping[str, Any]) ->
         found.append(_claim(f"{shape} decode, mixed over dense", MIXED_BAR, decode.get("mixed_over_dense")))
         times = prefill.get("all", {}).get("times")
         found.append(_claim(f"{shape} prefill of 128, times the best peer", PREFILL_BAR, times))
-    return [*found, *_request_claims(parts.get("targeting", {})), *_process_claims(parts)]
+    return [
+        *found,
+        *_bound_claims(parts.get("engine", {})),
+        *_request_claims(parts.get("targeting", {})),
+        *_company_claims(parts.get("concurrent", {})),
+        *_process_claims(parts),
+    ]
+
+
+def _bound_claims(part: Mapping[str, Any]) -> list[dict[str, Any]]:
+    measured = {shape["shape"]: shape for shape in part.get("shapes", [])}
+    what, key = "decode, share of the bandwidth bound", "decode_share_of_bound"
+    found = [
+        _claim(f"{name} {what}", bar, measured.get(name, {}).get(key)) for name, bar in BOUND_BARS.items()
+    ]
+    share = measured.get(PEAK_SHAPE, {}).get("prefill_128", {}).get("share_of_peak")
+    return [*found, _claim(f"{PEAK_SHAPE} prefill of 128, share of the INT8 peak", PEAK_BAR, share)]
+
+
+def _company_claims(part: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = []
+    for mode, run in part.get("modes", {}).items():
+        if "throughput_ratio" in run:
+            what = f"{run['requests']} requests at once, {mode}"
+            found += [
+                _claim(f"{what}, requests/s over one by one", THROUGHPUT_BAR, run["throughput_ratio"]),
+                _claim(f"{what}, p99 over a fair queue's", QUEUE_BAR, run["p99_of_queue"], at_most=True),
+                _claim(f"{what}, answers that differ", 0, run["differing_answers"], at_most=True),
+            ]
+    return found
 
 
 def _request_claims(part: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -110,6 +142,14 @@ def _process_claims(parts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, An
         _claim("135m load and plan from cache, seconds", LOAD_BAR_S, ours.get("load_s"), at_most=True),
         _claim("135m peak memory over file size", MEMORY_BAR, memory, at_most=True),
     ]
+
+
+def disturbed(parts: Mapping[str, Mapping[str, Any]]) -> tuple[int, int]:
+    """Turns and requests that others disturbed in every try, and all there were."""
+    engines = [engine for part in parts.values() for engine in part.get("engines", [])]
+    rows = [row for part in parts.values() for key in ("ours", "peers") for row in part.get(key, [])]
+    bad = sum(item.get("disturbed_rounds", 0) for item in engines) + sum(row["disturbed"] for row in rows)
+    return bad, sum(item.get("rounds", 0) for item in engines) + sum(row["requests"] for row in rows)
 
 
 def table(result: Mapping[str, Any]) -> list[str]:
@@ -139,12 +179,14 @@ def _names(shapes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 def _cells(engine: Mapping[str, Any] | None) -> list[str]:
     if engine is None:
         return [""] * 3
-    return [f"{engine['tokens_s'][name]['median']:.0f}" for name in ("decode", "prefill_128", "prefill_512")]
+    rates = [engine["tokens_s"].get(name) for name in ("decode", "prefill_128", "prefill_512")]
+    return [f"{rate['median']:.0f}" if rate else "" for rate in rates]
 
 
 def text(result: Mapping[str, Any]) -> str:
     """The table, the claims and what failed, for a terminal."""
-    lines = [*table(result), ""]
+    bad, whole = disturbed(result["parts"])
+    lines = [*table(result), "", f"{bad} of {whole} turns and requests were disturbed by other processes"]
     for claim in result["claims"]:
         sign = "<=" if claim["at_most"] else ">="
         found = "not measured" if claim["found"] is None else f"{claim['found']} ({_verdict(claim['met'])})"

@@ -28,7 +28,7 @@ from benchmarks import machine, search_peers
 from benchmarks.peer_models import REAL, SHAPES, model_in, scale_catalogue
 from benchmarks.request_cost import Floor, rate_at_limit
 from benchmarks.search_peer import PeerOptions, TransformersPeer
-from benchmarks.undisturbed import TRIES, Sample, undisturbed
+from benchmarks.undisturbed import TRIES, Patience, Sample
 
 ADAPTER = "pricerunner"
 WIDTH = 10
@@ -79,12 +79,13 @@ def take_turns(
 ) -> dict[str, list[Sample[Request]]]:
     """Samples of each participant, query by query in turn, another participant first each time."""
     found: dict[str, list[Sample[Request]]] = {item.name: [] for item in participants}
+    patience = Patience(tries, len(queries) * len(participants) // 4)
     for number, query in enumerate(queries):
         at = number % len(participants)
         for item in [*participants[at:], *participants[:at]]:
             if number < item.queries:
-                sample = undisturbed(
-                    lambda ask=item.ask, text=query: ask(text), lambda pids=item.pids: watch(pids), tries
+                sample = patience.sample(
+                    lambda ask=item.ask, text=query: ask(text), lambda pids=item.pids: watch(pids)
                 )
                 found[item.name].append(sample)
     return found

@@ -50,3 +50,19 @@ def undisturbed(
             sleep(WAIT_S)
     assert best is not None
     return Sample(best.value, best.foreign, number)
+
+
+class Patience:
+    """Undisturbed samples with a bound on all repeats together: a machine may never be quiet.
+
+    tries: of one sample; repeats: of all, after which each sample is made once, whatever disturbs it.
+    """
+
+    def __init__(self, tries: int, repeats: int, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.tries, self.left, self._sleep = tries, repeats, sleep
+
+    def sample(self, measure: Callable[[], Value], watch: Callable[[], Callable[[], float]]) -> Sample[Value]:
+        """`undisturbed` with what patience is left."""
+        found = undisturbed(measure, watch, min(self.tries, 1 + self.left), self._sleep)
+        self.left -= found.tries - 1
+        return found

@@ -33,8 +33,8 @@ Transformer::Transformer(const Shape& shape, const KernelTable& kernels, int num
 
 Transformer::Transformer(const Transformer& weights, int num_threads)
     : layers(weights.layers), final_norm(weights.final_norm), rope_frequencies(weights.rope_frequencies),
-      embed(weights.embed), head(weights.head), schedule(weights.schedule), shape_(weights.shape_), kernels_(weights.kernels_),
-      team_(num_threads), clock_(num_threads), head_stride_(weights.head_stride_) {}
+      embed(weights.embed), head(weights.head), schedule(weights.schedule), shape_(weights.shape_),
+      kernels_(weights.kernels_), team_(num_threads), clock_(num_threads), head_stride_(weights.head_stride_) {}
 
 CacheRows::CacheRows(const Shape& shape, int head_stride, int num_rows)
     : max_rows(padded(num_rows)),

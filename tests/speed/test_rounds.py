@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from benchmarks import speed_engines, speed_targeting
+from benchmarks.engine_rounds import Effort, Running, slow, take_rounds
 from benchmarks.engines import ENGINES
 from benchmarks.machine import ForeignLoad
-from benchmarks.speed_engines import Running, agreement, slow, take_rounds
+from benchmarks.speed_engines import agreement
 from benchmarks.speed_targeting import Participant, Request, take_turns
-from benchmarks.undisturbed import MOST_FOREIGN, Sample, undisturbed
+from benchmarks.undisturbed import MOST_FOREIGN, Patience, Sample, undisturbed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +51,12 @@ def test_of_disturbed_samples_the_quietest_is_kept_and_says_so(shares: list[floa
     assert found.foreign == min(shares) and found.disturbed
 
 
+def test_patience_ends_and_each_sample_is_then_made_once() -> None:
+    loads = Loads(*[0.5] * 9)
+    patience = Patience(tries=3, repeats=3, sleep=loads.sleep)
+    assert [patience.sample(lambda: 0, loads.watch).tries for _ in range(4)] == [3, 2, 1, 1]
+
+
 def test_own_children_are_no_foreign_load() -> None:
     assert 0.0 <= ForeignLoad([1, 999_999_999]).share() <= 1.0
 
@@ -62,23 +69,53 @@ def running(name: str) -> Running:
 def test_each_round_begins_with_another_engine() -> None:
     engines, order = [running("adtrie-int4"), running("llama-q4_0"), running("torch-int8")], []
 
-    def one_turn(process: Any) -> dict[str, float]:
+    def one_turn(process: Any, lengths: Any) -> dict[str, float]:
         order.append(process)
         return {"decode": 0.01, "prefill_32": 0.1}
 
-    take_rounds(engines, 3, one_turn, lambda process: lambda: 0.0)
+    take_rounds(engines, Effort(rounds=3), one_turn, lambda process: lambda: 0.0)
     assert [len(engine.turns) for engine in engines] == [3, 3, 3]
     assert [order[0], order[3], order[6]] == ["adtrie-int4", "llama-q4_0", "torch-int8"]
     assert sorted(order[3:6]) == sorted(order[:3])
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(1.0, 5), (16.0, 2)])
-def test_an_engine_far_too_slow_takes_part_in_fewer_rounds(seconds: float, expected: int) -> None:
-    engine = running("transformers-bf16")
-    take_rounds(
-        [engine], 5, lambda process: {"decode": 0.01, "prefill_512": seconds}, lambda process: lambda: 0.0
-    )
-    assert len(engine.turns) == expected and slow(engine) == (expected == 2)
+@pytest.mark.parametrize(("decode_s", "rounds"), [(0.01, 5), (0.1, 1)])
+def test_an_engine_far_behind_in_everything_takes_part_in_one_round(decode_s: float, rounds: int) -> None:
+    engines = [running("adtrie-int4"), running("transformers-bf16")]
+    seconds = {"adtrie-int4": (0.01, 0.1), "transformers-bf16": (decode_s, 0.5)}
+
+    def one_turn(process: Any, lengths: Any) -> dict[str, float]:
+        decode, prefill = seconds[process]
+        return {"decode": decode, "prefill_128": prefill}
+
+    take_rounds(engines, Effort(), one_turn, lambda process: lambda: 0.0)
+    assert [len(engine.turns) for engine in engines] == [5, rounds]
+    assert slow(engines[1], engines) == (rounds == 1) and not slow(engines[0], engines)
+
+
+def test_the_longest_prompt_comes_every_other_round() -> None:
+    engine, seen = running("adtrie-int4"), []
+
+    def one_turn(process: Any, lengths: Any) -> dict[str, float]:
+        seen.append(list(lengths))
+        return {"decode": 0.1} | {f"prefill_{length}": 1.0 for length in lengths}
+
+    take_rounds([engine], Effort(rounds=3), one_turn, lambda process: lambda: 0.0)
+    assert seen == [[32, 128, 512], [32, 128], [32, 128, 512]]
+    assert speed_engines._rates("prefill_512", engine.turns)["samples"] == [512.0, 512.0]
+
+
+def test_an_engine_that_dies_is_out_and_the_others_go_on() -> None:
+    engines = [running("adtrie-int4"), running("llama-q4_0")]
+
+    def one_turn(process: Any, lengths: Any) -> dict[str, float]:
+        if process == "llama-q4_0" and engines[1].turns:
+            raise RuntimeError("the llama process stopped")
+        return {"decode": 0.01}
+
+    take_rounds(engines, Effort(rounds=3), one_turn, lambda process: lambda: 0.0)
+    assert [len(engine.turns) for engine in engines] == [3, 1]
+    assert engines[1].failed == "the llama process stopped" and engines[0].failed is None
 
 
 def test_agreement_counts_what_comes_before_the_first_difference() -> None:
@@ -107,7 +144,8 @@ def test_engines_with_wrong_answers_are_refused() -> None:
     def check(name: str, *answers: list[int], against: list[int] | None = wanted) -> str | None:
         engine = running(name)
         engine.process = Answers(*answers)  # type: ignore[assignment]
-        return speed_engines.check(engine, against, [1])
+        speed_engines.check(engine, against, [1])
+        return engine.failed
 
     assert check("llama-q4_0", wanted, wanted) is None
     assert check("llama-q4_0", other, other) is None

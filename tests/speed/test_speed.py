@@ -84,6 +84,27 @@ def test_requests_are_held_against_both_peers_and_their_floor() -> None:
     assert met == [True, False, False]
 
 
+def test_bounds_and_company_come_from_the_parts_that_measure_them() -> None:
+    shapes = [{"shape": "0.5b", "decode_share_of_bound": 0.9, "prefill_128": {"share_of_peak": 0.6}}]
+    run = {"requests": 64, "throughput_ratio": 1.4, "p99_of_queue": 1.2, "differing_answers": 1}
+    parts = {"engine": {"shapes": shapes}, "concurrent": {"modes": {"exact k=1": run, "x": {}}}}
+    found = {c["what"]: c["met"] for c in speed_summary.assemble(parts)["claims"] if c["met"] is not None}
+    assert found == {
+        "0.5b decode, share of the bandwidth bound": True,
+        "0.5b prefill of 128, share of the INT8 peak": False,
+        "64 requests at once, exact k=1, requests/s over one by one": True,
+        "64 requests at once, exact k=1, p99 over a fair queue's": True,
+        "64 requests at once, exact k=1, answers that differ": False,
+    }
+
+
+def test_what_others_disturbed_is_counted() -> None:
+    part = shape_part()
+    part["engines"][0] |= {"rounds": 5, "disturbed_rounds": 2}
+    rows = {"ours": [{"requests": 30, "disturbed": 1}], "peers": []}
+    assert speed_summary.disturbed({"a": part, "b": rows, "c": {"failed": "x"}}) == (3, 35)
+
+
 def test_the_table_has_a_row_for_each_engine_also_of_failed_ones() -> None:
     lines = speed_summary.table(result(engines_135m=shape_part()))
     assert lines[2].startswith("| ADTRIE-INT4 | 200 | 4000 | 6000 |")

@@ -48,7 +48,7 @@ def build(engine: Engine, quick: bool = False) -> ExecutionPlan:
         numbers, stages = _best_plan(bench, rows, limits, quick)
         plans.append((serves, *numbers[1:]))
         times += stages
-    engine._model.set_schedule(schedule_array(plans))
+    _use(engine, plans)
     plan = ExecutionPlan(
         key_of(engine),
         tuple(plans),
@@ -67,10 +67,16 @@ def build(engine: Engine, quick: bool = False) -> ExecutionPlan:
 def apply(engine: Engine, plan: ExecutionPlan) -> bool:
     """Whether the core takes the schedule, which it does unless the file was tampered with."""
     try:
-        engine._model.set_schedule(schedule_array(plan.schedule))
+        _use(engine, plan.schedule)
     except ValueError:
         return False
     return True
+
+
+def _use(engine: Engine, plans: Sequence[Sequence[int]]) -> None:
+    """Between forwards of other threads, which follow the schedule they began with."""
+    with engine._lock:
+        engine._model.set_schedule(schedule_array(plans))
 
 
 def key_of(engine: Engine) -> dict[str, Any]:
@@ -123,7 +129,7 @@ class _Bench:
     def stages(self, rows: int, numbers: Sequence[int], tries: int) -> dict[str, float]:
         """Least processor seconds of the busiest thread by stage."""
         model = self.engine._model
-        model.set_schedule(schedule_array([numbers]))
+        _use(self.engine, [numbers])
         least: dict[str, float] = {}
         for _ in range(tries):
             model.profile(True)
@@ -191,6 +197,6 @@ def _settings(taken: Mapping[str, Option]) -> dict[str, Mapping[str, int]]:
 def _faster_alone(bench: _Bench, rows: int, numbers: Sequence[int]) -> bool:
     seconds = []
     for one_thread in (0, 1):
-        bench.engine._model.set_schedule(schedule_array([[numbers[0], one_thread, *numbers[2:]]]))
+        _use(bench.engine, [[numbers[0], one_thread, *numbers[2:]]])
         seconds.append(min(bench.seconds(rows) for _ in range(5)))
     return seconds[1] < 0.95 * seconds[0]
