@@ -186,6 +186,7 @@ def test_rows_and_cost_in_company() -> None:
     cost = RowCost.measured([1, 2, 4, 8, 16, 32, 64], [10, 11, 12, 16, 24, 46, 92])
     assert saturating_rows(cost) == 16
     assert saturating_rows(RowCost.flat()) == 2
+    assert saturating_rows(RowCost.measured([1, 512], [10, 11])) == 128
     company = cost_in_company(cost, 16)
     assert company.ms(17) - company.ms(1) == pytest.approx(24)
     assert company.ms(1) < cost.ms(1)

@@ -27,6 +27,7 @@ SURPLUS = 1.5  # rows that requests should have ready, in forwards of all lanes
 PATIENCE_S = 0.002  # how long a forward waits for requests that are about to ask for rows
 MAX_ROWS_IN_USE = 65_536  # no further request starts above it
 SATURATED = 1.1  # a forward of so much more time per row than the best one is as good
+MOST_ROWS = 128  # of one forward, however the table was measured: others wait for its end
 
 
 class Group(Protocol):
@@ -45,9 +46,10 @@ class Group(Protocol):
 
 
 def saturating_rows(cost: RowCost) -> int:
-    """The fewest rows at which a forward costs little more per row than the cheapest of the table."""
+    """The fewest rows at which a forward costs little more per row than the cheapest; 128 at most."""
     per_row = cost.table_ms / cost.table_rows
-    return int(cost.table_rows[int(np.argmax(per_row <= SATURATED * float(per_row.min())))])
+    enough = int(cost.table_rows[int(np.argmax(per_row <= SATURATED * float(per_row.min())))])
+    return min(enough, MOST_ROWS)
 
 
 def cost_in_company(cost: RowCost, rows: int) -> RowCost:
