@@ -1,4 +1,4 @@
-"""Real queries with all rows that any search needs, kept in a folder: a run that stopped goes on from there.
+"""Real queries with all rows that any search needs, in a folder: a run that is stopped goes on from there.
 
 `search_replay` says why one recording serves all searches.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ from rich.progress import track
 from adtrie.catalogue.trie import Trie
 from adtrie.config import RowCost, cache_dir
 from adtrie.engine import Session
-from adtrie.engine.latency import measure
 from adtrie.search.exact import exact
 from adtrie.search.scorer import SearchResult
 from benchmarks.search_replay import Replay, Rows
@@ -53,15 +51,6 @@ class Recording:
     def trie(self) -> Trie:
         """The trie of the keywords."""
         return self.setting.catalogue.trie
-
-    def cost(self) -> RowCost:
-        """The row cost of the machine, measured once for the folder; again where the file is missing."""
-        path = self.folder / "cost.json"
-        if not path.exists():
-            table = measure(self.setting.model.engine)
-            _write(path, {"rows": table.table_rows.tolist(), "ms": table.table_ms.tolist()})
-        found = json.loads(path.read_text())
-        return RowCost.measured(found["rows"], found["ms"])
 
     def queries(self, label: str) -> Iterator[Recorded]:
         """The queries of the setting with their truth; new ones are scored and kept."""
@@ -106,9 +95,3 @@ class Kept:
 def recall(found: SearchResult, truth: SearchResult) -> float:
     """Part of the true entries that were found."""
     return float(np.isin(truth.entries, found.entries).mean())
-
-
-def _write(path: Path, value: dict[str, Any]) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(value))
-    os.replace(part, path)

@@ -1,4 +1,4 @@
-"""The rows of one query, scored once by the model, replayed to any number of searches on a predicted clock.
+"""The rows of one query, scored once by the model and replayed to any search on a predicted clock.
 
 A row's scores do not depend on the rows fed with it, so every search sees what it would see live.
 """
@@ -24,7 +24,7 @@ Int32 = NDArray[np.int32]
 
 
 class Rows:
-    """The rows of one query that any search has asked for by tokens; the model scores a new one live."""
+    """The rows of one query that any search asked for, by their tokens; the model scores a new one live."""
 
     def __init__(self, prompt: Int32, session: Callable[[], Session]) -> None:
         """`session` is asked for one at the start of a request once a row is not known."""
@@ -79,7 +79,7 @@ class Rows:
         return found
 
     def num_above(self, least: float) -> int:
-        """Rows any proof by this bound must feed: inner nodes below the root with scores above `least`."""
+        """Rows that any proof by this bound must feed: inner nodes that score above `least`."""
         score: dict[Tokens, float] = {(): 0.0}
         for tokens in sorted(self._children, key=len)[1:]:
             children, scores = self._children[tokens[:-1]]

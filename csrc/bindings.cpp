@@ -54,6 +54,35 @@ std::vector<float>& vector_slot(Transformer& model, int layer, const std::string
   throw std::invalid_argument("no vector '" + name + "' in layer " + std::to_string(layer));
 }
 
+constexpr size_t kPlanNumbers = 21;
+
+std::vector<RowPlan> checked_plans(Array<int32_t, 2> numbers) {
+  check(numbers.shape(0) >= 1 && numbers.shape(0) <= 64 && numbers.shape(1) == kPlanNumbers,
+        "schedule: expected 1 to 64 plans of 21 numbers");
+  std::vector<RowPlan> plans(numbers.shape(0));
+  int previous = 0;
+  for (RowPlan& plan : plans) {
+    const int32_t* p = numbers.data() + (&plan - plans.data()) * kPlanNumbers;
+    check(p[0] > previous && p[5] >= 0 && p[5] <= 1 << 20 && p[5] % 2 == 0,
+          "schedule: rows must ascend, panels of gate and up be even");
+    previous = plan.rows = p[0];
+    plan.one_thread = p[1] != 0, plan.norm_alone = p[2] != 0, plan.mlp_norm_alone = p[3] != 0;
+    plan.whole_heads = p[4] != 0, plan.gate_panels = p[5];
+    p += 6;
+    for (GemmPlan* gemm : {&plan.qkv, &plan.o, &plan.gate_up, &plan.down, &plan.head})
+      *gemm = checked_gemm(p[0] != 0, p[1], p[2]), p += 3;
+  }
+  return plans;
+}
+
+void append_plan(const RowPlan& plan, std::vector<int32_t>& out) {
+  for (int32_t value : {plan.rows, int32_t{plan.one_thread}, int32_t{plan.norm_alone}, int32_t{plan.mlp_norm_alone},
+                        int32_t{plan.whole_heads}, plan.gate_panels})
+    out.push_back(value);
+  for (const GemmPlan* gemm : {&plan.qkv, &plan.o, &plan.gate_up, &plan.down, &plan.head})
+    for (int32_t value : {int32_t{gemm->widen}, gemm->panels, gemm->ahead}) out.push_back(value);
+}
+
 }  // namespace
 
 NB_MODULE(_core, m) {
@@ -125,6 +154,45 @@ NB_MODULE(_core, m) {
            },
            nb::keep_alive<0, 1>(), "The same weights, in place, with threads of its own.")
       .def_prop_ro("weight_bytes", [](const Transformer& self) { return self.arena.used() + self.borrowed_bytes; })
+      .def("set_schedule", [](Transformer& self, Array<int32_t, 2> plans) { self.schedule.replace(checked_plans(plans)); },
+           "int32[n, 21]: rows, one_thread, norm_alone, mlp_norm_alone, whole_heads, gate_panels, then widen, panels "
+           "and ahead of qkv, o, gate_up, down and head; rows ascending.")
+      .def_prop_ro("schedule",
+                   [](Transformer& self) {
+                     std::vector<int32_t> out;
+                     for (const RowPlan& plan : self.schedule.plans()) append_plan(plan, out);
+                     const size_t count = out.size() / kPlanNumbers;
+                     return owned(std::move(out), {count, kPlanNumbers});
+                   },
+                   nb::rv_policy::move)
+      .def_prop_ro("linear_bytes",
+                   [](Transformer& self) {
+                     size_t qkv = 0, o = 0, gate_up = 0, down = 0;
+                     for (const Layer& l : self.layers) {
+                       qkv += packed_bytes(l.q) + packed_bytes(l.k) + packed_bytes(l.v), o += packed_bytes(l.o);
+                       gate_up += packed_bytes(l.gate) + packed_bytes(l.up), down += packed_bytes(l.down);
+                     }
+                     nb::dict out;
+                     out["qkv"] = qkv, out["o"] = o, out["gate_up"] = gate_up, out["down"] = down;
+                     out["head"] = packed_bytes(self.head);
+                     return out;
+                   },
+                   "Bytes of the linears of all layers by stage, and of the head.")
+      .def("profile", [](Transformer& self, bool on) { self.clock().reset(on); }, nb::arg("on"),
+           "Counts the seconds of every stage from now on, or no longer.")
+      .def_prop_ro("stage_seconds",
+                   [](Transformer& self) {
+                     const StageClock& clock = self.clock();
+                     nb::dict out;
+                     for (int stage = 0; stage < kNumStages; ++stage) {
+                       nb::list threads;
+                       for (int t = 0; t < clock.num_threads(); ++t)
+                         threads.append(nb::make_tuple(clock.work(t, stage), clock.wait(t, stage)));
+                       out[kStageNames[stage]] = threads;
+                     }
+                     return out;
+                   },
+                   "By stage: (working, waiting) seconds of each thread.")
       .def_prop_ro("isa", [](const Transformer& self) { return std::string(self.kernels().name); })
       .def_prop_ro("num_threads", [](Transformer& self) { return self.team().size(); });
 

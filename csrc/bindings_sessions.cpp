@@ -27,7 +27,9 @@ void check_children(const Transformer& model, size_t num_rows, Array<int64_t, 1>
 struct Feeder {
   Transformer& model;
   Cache cache;
-  std::vector<float> hidden, picked;
+  std::vector<float> hidden;
+  std::vector<uint8_t> asked;  // which rows have children
+  std::vector<int64_t> kept;
   Feeder(Transformer& m, std::shared_ptr<CacheRows> rows) : model(m), cache(m, std::move(rows)) {}
   static std::shared_ptr<CacheRows> new_rows(const Transformer& model, int max_rows) {
     check(max_rows > 0, "max_rows out of range");
@@ -58,28 +60,27 @@ struct Feeder {
     }
   }
 
-  void forward(Array<int32_t, 1> tokens, Array<int32_t, 1> parents, const int32_t* places) {
+  void forward(Array<int32_t, 1> tokens, Array<int32_t, 1> parents, const int32_t* places, const uint8_t* which) {
     place(tokens, parents, places);
     hidden.resize(tokens.size() * model.shape().hidden);
-    cache.forward(tokens.data(), places, static_cast<int>(tokens.size()), hidden.data());
+    cache.forward(tokens.data(), places, static_cast<int>(tokens.size()), which, hidden.data());
   }
 
-  // Rows without children need no head: theirs are left out before it.
+  // Rows without children need neither head nor the end of the last layer.
   std::vector<float> score(Array<int32_t, 1> tokens, Array<int32_t, 1> parents, const int32_t* places,
                            Array<int64_t, 1> ptr, Array<int32_t, 1> children, bool renormalise) {
     check_children(model, tokens.size(), ptr, children);
-    forward(tokens, parents, places);
-    const int width = model.shape().hidden;
-    std::vector<int64_t> kept(1, 0);
-    picked.clear();
+    asked.assign(tokens.size(), 0);
+    kept.assign(1, 0);
     for (size_t r = 0; r < tokens.size(); ++r) {
       if (ptr.data()[r] == ptr.data()[r + 1]) continue;
-      picked.insert(picked.end(), hidden.begin() + r * width, hidden.begin() + (r + 1) * width);
+      asked[r] = 1;
       kept.push_back(ptr.data()[r + 1]);
     }
+    forward(tokens, parents, places, asked.data());
     std::vector<float> out(children.size());
     if (!out.empty())
-      child_scores(model, picked.data(), static_cast<int>(kept.size()) - 1, kept.data(), children.data(), renormalise,
+      child_scores(model, hidden.data(), static_cast<int>(kept.size()) - 1, kept.data(), children.data(), renormalise,
                    out.data());
     return out;
   }
@@ -123,7 +124,7 @@ void bind_session(nb::module_& m) {
            [](Session& self, Array<int32_t, 1> tokens, Array<int32_t, 1> parents) {
              {
                nb::gil_scoped_release release;
-               self.forward(tokens, parents, self.next(tokens.size()));
+               self.forward(tokens, parents, self.next(tokens.size()), nullptr);
                self.num_rows += static_cast<int>(tokens.size());
              }
              return owned(std::vector<float>(self.hidden),

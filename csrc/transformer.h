@@ -9,6 +9,8 @@
 #include "kernels.h"
 #include "packing.h"
 #include "parallel.h"
+#include "schedule.h"
+#include "stage_clock.h"
 
 namespace adtrie {
 
@@ -49,16 +51,19 @@ class Transformer {
   std::vector<Layer> layers;
   std::vector<float> final_norm, rope_frequencies;  // rope_frequencies [head_size / 2]
   Panels embed, head;
+  Schedule schedule;
 
   const Shape& shape() const { return shape_; }
   const KernelTable& kernels() const { return kernels_; }
   ThreadTeam& team() { return team_; }
+  StageClock& clock() { return clock_; }
   int head_stride() const { return head_stride_; }
 
  private:
   Shape shape_;
   const KernelTable& kernels_;
   ThreadTeam team_;
+  StageClock clock_;
   int head_stride_;  // head_size rounded up to whole vectors of 16
 };
 
@@ -89,16 +94,21 @@ class Cache {
 
   CacheRows& rows() const { return *rows_; }
   std::shared_ptr<CacheRows> share_rows() const { return rows_; }
-  // Feeds T rows that were placed, places int32[T], each after its parent; hidden float[T, H] after the final norm.
-  void forward(const int32_t* tokens, const int32_t* places, int num_tokens, float* hidden);
+  // Feeds T rows that were placed, places int32[T], each after its parent; hidden float[rows asked for, H] after the
+  // final norm, asked uint8[T], all where null.
+  void forward(const int32_t* tokens, const int32_t* places, int num_tokens, const uint8_t* asked, float* hidden);
 
  private:
   struct Scratch;
-  void forward_chunk(const int32_t* tokens, const int32_t* places, int num_tokens, float* hidden);
+  struct Worker;
+  int forward_chunk(const int32_t* tokens, const int32_t* places, int num_tokens, const uint8_t* asked, float* hidden);
+  void keep_rows(const std::vector<int>& asked);
   void collect_runs(const int32_t* places, int num_tokens);
   void embed_rows(const int32_t* tokens, const int32_t* places, Range range);
   void rotate_head(float* head, const float* bias, const std::vector<float>& norm, int r);
-  void place_heads(int index, const int32_t* places, Range items);
+  void place_heads(int index, const int32_t* places, Range rows, Range heads);
+  void place_head(int index, int r, int h, int place);
+  bool attends_int8(int index) const;  // the 8-bit form of its output comes with it
   void attend_rows(int index, int num_tokens, int thread, int num_threads);
   float* keys(int layer, int kv_head) const;
   float* values(int layer, int kv_head) const;

@@ -35,6 +35,7 @@ def test_the_readme_names_every_command_and_variable() -> None:
     commands = {path.stem for path in (ROOT / "src/adtrie/cli").glob("*.py")}
     shared = {
         "__init__",
+        "answers",
         "catalogues",
         "coding",
         "download",

@@ -30,3 +30,11 @@ class InputError(AdtrieError):
 
 class CapacityError(AdtrieError):
     """A request needs more memory, context or rows than it may use."""
+
+
+def shown(value: object) -> str:
+    """The value for an error, at most 60 characters."""
+    try:
+        return f"{value!r:.60}"
+    except ValueError:  # an integer of thousands of digits
+        return "a huge number"

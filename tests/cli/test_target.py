@@ -195,6 +195,22 @@ def test_neighbours_by_text_and_by_past_queries(ask: Run, tmp_path: Path) -> Non
     assert "none of the 1 labels" in ask("--past", past, "zzz").stderr
 
 
+def test_many_at_the_same_time_give_the_same_answers(ask: Run) -> None:
+    lines = (
+        b"good shoe\n\n\xff\xfe\n" + b"".join(b"hat %d\n" % i for i in range(12)) + b"x" * 9_000 + b"\nlast"
+    )
+    alone, together = (ask("--json", "--k", 2, "--concurrency", n, input=lines) for n in (1, 5))
+    assert alone.exit_code == together.exit_code == 1
+    assert alone.stderr == together.stderr
+    shown = lambda answer: {name: answer.get(name) for name in ("query", "results", "gap", "line", "error")}  # noqa: E731
+    assert [shown(answer) for answer in answers(together)] == [shown(answer) for answer in answers(alone)]
+
+
+def test_concurrency_is_for_plain_answers(ask: Run) -> None:
+    assert ask("--concurrency", 2, "--explain", "hat").exit_code == 2
+    assert ask("--concurrency", 0, "hat").exit_code == 2
+
+
 def test_a_fusion_ranks_by_the_sum(
     ask: Run, model_folder: Path, catalogue_file: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_execution_plan import schedules
 
 from adtrie.engine import Engine
 from adtrie.engine.lanes import BLOCK, LaneGroup, RequestRows, Rows
@@ -28,16 +29,21 @@ def tree(seed: int, size: int) -> Tree:
     return rng.integers(0, 288, size).astype(np.int32), parents
 
 
+def children_of(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """CSR of the children asked for: none of a third of the rows."""
+    asked = tokens % 3 > 0
+    ptr = np.concatenate([[0], np.cumsum(asked * len(CHILDREN))]).astype(np.int64)
+    return ptr, np.tile(CHILDREN, int(asked.sum()))
+
+
 def rows_of(request: RequestRows, tokens: np.ndarray, parents: np.ndarray) -> Rows:
     places = request.append(len(tokens))
-    ptr = np.arange(len(tokens) + 1, dtype=np.int64) * len(CHILDREN)
-    return Rows(tokens, request.of(parents), places, ptr, np.tile(CHILDREN, len(tokens)))
+    return Rows(tokens, request.of(parents), places, *children_of(tokens))
 
 
 def alone(engine: Engine, score: str, one: Tree) -> np.ndarray:
     tokens, parents = one
-    ptr = np.arange(len(tokens) + 1, dtype=np.int64) * len(CHILDREN)
-    return engine.session(PREFIX, score).score(tokens, parents, ptr, np.tile(CHILDREN, len(tokens)))
+    return engine.session(PREFIX, score).score(tokens, parents, *children_of(tokens))
 
 
 def in_company(group: LaneGroup, trees: list[Tree], seed: int, lanes: list[int]) -> list[np.ndarray]:
@@ -86,6 +92,25 @@ def test_company_changes_no_bit(llama: Checkpoint, isa: str, weights: str, score
         for group in groups:
             for got, wanted in zip(in_company(group, trees, seed, lanes), expected, strict=True):
                 np.testing.assert_array_equal(got, wanted)
+
+    check()
+
+
+@pytest.mark.parametrize("weights", ["float32", "int4"])
+def test_lanes_follow_the_schedule_and_no_bit_changes(llama: Checkpoint, isa: str, weights: str) -> None:
+    plain = Engine(llama, weights=weights, isa=isa, threads=1)
+    engine = Engine(llama, weights=weights, isa=isa, threads=2)
+    trees = [tree(seed, 10 + 7 * seed) for seed in range(5)]
+    expected = [alone(plain, "raw", one) for one in trees]
+
+    @settings(max_examples=12, deadline=None)
+    @given(schedules, st.integers(0, 2**32 - 1), st.lists(st.integers(0, 2), min_size=1, max_size=4))
+    def check(schedule: list[list[int]], seed: int, lanes: list[int]) -> None:
+        engine._model.set_schedule(np.array(schedule, np.int32))
+        np.testing.assert_array_equal(engine._model.with_threads(1).schedule, schedule)
+        got = in_company(LaneGroup(engine, PREFIX, "raw", 4096), trees, seed, lanes)
+        for scores, wanted in zip(got, expected, strict=True):
+            np.testing.assert_array_equal(scores, wanted)
 
     check()
 

@@ -1,4 +1,4 @@
-"""One law: whatever is asked for, while others change the catalogue, is what enumeration finds in it.
+"""One law: whatever is asked for, while others change the catalogue, is what enumeration finds there.
 
 Filters, bids, caps, seeds and a prior of bids at once; rows that share an entry, texts that begin others.
 """

@@ -12,7 +12,7 @@ from adtrie.catalogue.bitmap import EntrySet, check_entries
 from adtrie.catalogue.prior import Bonus, checked_numbers
 from adtrie.catalogue.range_max import Float64, MaxVersion
 from adtrie.catalogue.sequences import Int64, range_indices
-from adtrie.errors import InputError
+from adtrie.errors import InputError, shown
 
 MAX_WEIGHT = 1_000.0  # times log(bid), which is between -745 and 710, this stays below the limit of a prior
 
@@ -148,9 +148,9 @@ class BidBonus(Bonus):
 def check_weight(weight: Any) -> float:
     """`weight` as a float; InputError unless it is a number from 0 to 1,000."""
     if isinstance(weight, bool) or not isinstance(weight, int | float | np.integer | np.floating):
-        raise InputError(f"bid weight: expected a number from 0 to {MAX_WEIGHT:g}, got {weight!r:.60}")
+        raise InputError(f"bid weight: expected a number from 0 to {MAX_WEIGHT:g}, got {shown(weight)}")
     if not 0 <= weight <= MAX_WEIGHT:
-        raise InputError(f"bid weight: expected a number from 0 to {MAX_WEIGHT:g}, got {weight!r:.60}")
+        raise InputError(f"bid weight: expected a number from 0 to {MAX_WEIGHT:g}, got {shown(weight)}")
     return float(weight)
 
 

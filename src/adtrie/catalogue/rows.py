@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from adtrie.errors import CatalogueError
+from adtrie.errors import CatalogueError, shown
 
 MAX_ID_CHARS = 512
 MAX_ATTRIBUTES_BYTES = 1 << 16
@@ -84,7 +84,7 @@ def _bid(value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         bid = math.nan
     if not (math.isfinite(bid) and bid > 0):
-        raise CatalogueError(f"bid {str(value)[:40]!r} is not a finite positive number")
+        raise CatalogueError(f"bid {shown(value)} is not a finite positive number")
     return bid
 
 

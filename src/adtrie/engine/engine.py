@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from adtrie import _core
 from adtrie.config import ModelSpec, QuantizedMatrix, RowCost
-from adtrie.engine import latency
+from adtrie.engine import execution_plan, optimize
+from adtrie.engine.execution_plan import ExecutionPlan
 from adtrie.engine.rope import rope_frequencies
 from adtrie.engine.source import WeightSource
 from adtrie.engine.threads import default_threads
@@ -55,8 +56,9 @@ class Engine:
         self.isa = _checked_isa(os.environ.get("ADTRIE_ISA", "") if isa is None else isa)
         self._model = self._native_model()
         self._lock = Lock()
-        self._latency: RowCost | None = None
+        self._plan: ExecutionPlan | None = None
         self._load(checkpoint)
+        self._use_cached_plan()
 
     @property
     def weight_bytes(self) -> int:
@@ -79,10 +81,24 @@ class Engine:
         return session.logits(chain, np.arange(-1, len(chain) - 1, dtype=np.int32))
 
     def latency(self) -> RowCost:
-        """Milliseconds of a forward by rows on this machine: from the cache, else measured now (seconds)."""
-        if self._latency is None:
-            self._latency = latency.load_or_measure(self)
-        return self._latency
+        """Milliseconds of a forward by rows on this machine: from the plan, else measured now (seconds)."""
+        return self.plan().latency
+
+    def plan(self) -> ExecutionPlan:
+        """The execution plan in use: from the cache, else found now by a short search (seconds)."""
+        if self._plan is None:
+            self._plan = optimize.load_or_build(self)
+        return self._plan
+
+    def optimize(self) -> ExecutionPlan:
+        """Searches for a better plan at length (minutes for a large model), uses and caches it."""
+        self._plan = optimize.build(self)
+        return self._plan
+
+    def _use_cached_plan(self) -> None:
+        plan = execution_plan.load(optimize.key_of(self))
+        if plan is not None and optimize.apply(self, plan):
+            self._plan = plan
 
     def _native_model(self) -> _core.Model:
         spec = self.spec

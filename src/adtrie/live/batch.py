@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from sys import float_info
 from typing import Any
 
 from adtrie.catalogue import CatalogueInfo, Refusal
@@ -15,7 +15,7 @@ from adtrie.catalogue.filters import rows_where
 from adtrie.catalogue.rows import Row, rows_from_memory
 from adtrie.catalogue.selection import check_ids
 from adtrie.catalogue.spelling import BatchTokenizer
-from adtrie.errors import InputError
+from adtrie.errors import InputError, shown
 from adtrie.live.changes import Add, Change, NewRow, Pause, Remove, Resume, SetBid
 from adtrie.live.version import Version
 
@@ -78,8 +78,8 @@ class Batch:
         if len(names) != len(bids):
             raise InputError(f"set_bid: {len(names)} ids and {len(bids)} bids, expected one bid per id")
         for bid in bids:
-            if isinstance(bid, bool) or not isinstance(bid, int | float) or not 0 < bid < math.inf:
-                raise InputError(f"set_bid: expected finite positive bids, got {bid!r:.60}")
+            if isinstance(bid, bool) or not isinstance(bid, int | float) or not 0 < bid <= float_info.max:
+                raise InputError(f"set_bid: expected finite positive bids, got {shown(bid)}")
         if names:
             self.changes.append(SetBid(tuple(names), tuple(float(bid) for bid in bids)))
 

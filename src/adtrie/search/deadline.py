@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adtrie.config import RowCost
-from adtrie.errors import InputError
+from adtrie.errors import InputError, shown
 from adtrie.search.scorer import Scorer
 
 Clock = Callable[[], float]  # seconds since any moment, never going back
@@ -137,9 +137,9 @@ class TimedScorer:
 def check_deadline_ms(ms: Any) -> float:
     """`ms` as a float; InputError unless it is a number from 0 to 1e9 (NaN is none)."""
     if isinstance(ms, bool | np.bool_) or not isinstance(ms, int | float | np.integer | np.floating):
-        raise InputError(f"deadline_ms: expected a number of milliseconds, got {ms!r:.60}")
+        raise InputError(f"deadline_ms: expected a number of milliseconds, got {shown(ms)}")
     if not 0 <= ms <= MAX_DEADLINE_MS:
-        raise InputError(f"deadline_ms: expected 0 to {MAX_DEADLINE_MS:g} milliseconds, got {ms!r:.60}")
+        raise InputError(f"deadline_ms: expected 0 to {MAX_DEADLINE_MS:g} milliseconds, got {shown(ms)}")
     return float(ms)
 
 
