@@ -46,7 +46,7 @@ class ForeignLoad:
         """Foreign busy share since the start, 0 to 1; above 0.05 a result is not to be trusted."""
         now = _busy_seconds(self._pids)
         busy, own, total = (after - before for after, before in zip(now, self._start, strict=True))
-        return max(0.0, busy - own) / max(total, 1e-9)
+        return min(1.0, max(0.0, busy - own) / max(total, 1e-9))  # their ticks are not read at one moment
 
 
 def read(name: str) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,16 @@ from adtrie.catalogue import Catalogue
 from adtrie.evaluate import load_task
 from adtrie.models.adapter import adapter_folder
 from adtrie.models.alias import resolve_alias
-from benchmarks import machine, search_peers
+from benchmarks import search_peers
+from benchmarks.machine import ForeignLoad
 from benchmarks.peer_models import REAL, SHAPES, model_in, scale_catalogue
-from benchmarks.request_cost import Floor, rate_at_limit
+from benchmarks.request_cost import Floor
+from benchmarks.request_turns import Participant, Request, summary, take_turns
 from benchmarks.search_peer import PeerOptions, TransformersPeer
-from benchmarks.undisturbed import TRIES, Patience, Sample
+from benchmarks.undisturbed import TRIES, Sample
 
 ADAPTER = "pricerunner"
 WIDTH = 10
-LIMITS_MS = (100.0, 250.0, 500.0, 1000.0)
 SEARCHES: dict[str, tuple[Mode, int]] = {
     "verify width 10": ("verify", 10),
     "stepwise width 10": ("stepwise", 10),
@@ -50,45 +51,6 @@ PEERS = {
     "transformers dynamic INT8, early stopping": (PeerOptions("int8"), 12),
     "transformers dynamic INT8, early stopping, prefix cache": (PeerOptions("int8", prefill="once"), 12),
 }
-
-
-@dataclass(frozen=True)
-class Request:
-    """What one request took. rows: without the prompt's; forwards: with it."""
-
-    ms: float
-    forwards: int
-    rows: int = 0
-
-
-@dataclass
-class Participant:
-    """Something that answers queries. ask: query to what it took; queries: how many it is asked."""
-
-    name: str
-    ask: Callable[[str], Request]
-    queries: int
-    pids: tuple[int, ...] = ()
-
-
-def take_turns(
-    participants: Sequence[Participant],
-    queries: Sequence[str],
-    watch: Callable[[Iterable[int]], Callable[[], float]],
-    tries: int = TRIES,
-) -> dict[str, list[Sample[Request]]]:
-    """Samples of each participant, query by query in turn, another participant first each time."""
-    found: dict[str, list[Sample[Request]]] = {item.name: [] for item in participants}
-    patience = Patience(tries, len(queries) * len(participants) // 4)
-    for number, query in enumerate(queries):
-        at = number % len(participants)
-        for item in [*participants[at:], *participants[:at]]:
-            if number < item.queries:
-                sample = patience.sample(
-                    lambda ask=item.ask, text=query: ask(text), lambda pids=item.pids: watch(pids)
-                )
-                found[item.name].append(sample)
-    return found
 
 
 def our_models(names: Sequence[str], failed: dict[str, str]) -> dict[str, Model]:
@@ -163,80 +125,56 @@ def start_peers(
     return found
 
 
-def summary(
-    name: str, samples: Sequence[Sample[Request]], peers: Mapping[str, Sequence[Sample[Request]]]
-) -> dict[str, Any]:
-    """One participant's figures; beside each peer the median of the ratios of the same query."""
-    ms = [sample.value.ms for sample in samples]
-    return {
-        "name": name,
-        "requests": len(ms),
-        "p50_ms": round(float(np.median(ms)), 2),
-        "p99_ms": round(float(np.percentile(ms, 99)), 2),
-        "median_forwards": float(np.median([sample.value.forwards for sample in samples])),
-        "median_rows": float(np.median([sample.value.rows for sample in samples])),
-        "repeated": sum(sample.tries - 1 for sample in samples),
-        "disturbed": sum(sample.disturbed for sample in samples),
-        "requests_s_at_p99_ms": {f"{limit:.0f}": rate_at_limit(ms, limit) for limit in LIMITS_MS},
-        "times_faster_than": {
-            other: round(
-                float(np.median([b.value.ms / a.value.ms for a, b in zip(samples, theirs, strict=False)])), 2
-            )
-            for other, theirs in peers.items()
-        },
-        "ms": [round(value, 2) for value in ms],
-    }
-
-
 def measure(
-    catalogue_name: str, variants: Sequence[str], peers: Sequence[str], num_queries: int, tries: int
+    at_scale: bool, variants: Sequence[str], peers: Sequence[str], num_queries: int, tries: int
 ) -> dict[str, Any]:
     """Everything on one catalogue."""
     failed: dict[str, str] = {}
     task, models = load_task(ADAPTER), our_models(variants, failed)
     first = next(iter(models.values()))
-    at_scale = catalogue_name == "scale"
     catalogue = (
         Catalogue.open(scale_catalogue()) if at_scale else Catalogue.build(task.keywords, first.tokenizer)
     )
     queries = [row.query for row in task.sample("test", num_queries)]
-    # An answer of k=10 may take thousands of rows: the first third of the queries shows it.
-    participants = [
-        Participant(f"adtrie {name} {search}", ours(model, catalogue, search), _queries(search, num_queries))
-        for name, model in models.items()
-        for search in SEARCHES
-        if not (at_scale and search == "exact k=10")
-    ]
+    own = our_participants(models, catalogue, at_scale, num_queries)
     with ExitStack() as stack:
         others = start_peers((catalogue, first), peers, stack, failed)
-        for item in participants:
+        for item in own:
             item.ask(queries[-1])  # prefix, tables and caches
-        found = take_turns(
-            [*others, *participants], queries, lambda pids: machine.ForeignLoad(pids).share, tries
-        )
+        found = take_turns([*others, *own], queries, lambda pids: ForeignLoad(pids).share, tries)
     theirs = {item.name: found[item.name] for item in others}
-    floors = {name: _floor(model) for name, model in models.items()}
-    rows = []
-    for item in participants:
-        model = models[item.name.split()[1]]
-        floor = floors[item.name.split()[1]]
-        rows.append(summary(item.name, found[item.name], theirs))
-        if floor is not None:
-            prompts = [len(model.template.query_tokens(query, model.tokenizer)) for query in queries]
-            rows[-1]["times_floor"] = _times_floor(found[item.name], prompts, floor)
     return {
-        "catalogue": catalogue_name,
         "entries": catalogue.num_entries,
         "adapter": ADAPTER,
         "queries": len(queries),
         "threads": first.engine.num_threads,
-        "median_prompt_tokens": float(np.median([len(first.encode(query)) for query in queries])),
-        "floors": {name: floor and asdict(floor) for name, floor in floors.items()},
+        "cached_prefix_tokens": len(first.template.prefix_tokens(first.tokenizer)),
+        "median_prompt_tokens": float(np.median(_prompt_rows(first, queries))),  # after the prefix
         "weight_bytes": {name: model.engine.weight_bytes for name, model in models.items()},
-        "ours": rows,
+        "ours": [
+            summary(item.name, found[item.name], theirs)
+            | _times_floor(found[item.name], queries, models[item.name.split()[1]])
+            for item in own
+        ],
         "peers": [summary(name, samples, {}) for name, samples in theirs.items()],
         "not_measured": failed,
     }
+
+
+def our_participants(
+    models: Mapping[str, Model], catalogue: Catalogue, at_scale: bool, num_queries: int
+) -> list[Participant]:
+    """Each form of the model in each search. Ten proven entries may take thousands of rows: fewer queries."""
+    return [
+        Participant(
+            f"adtrie {name} {search}",
+            ours(model, catalogue, search),
+            max(1, num_queries // 3) if search == "exact k=10" else num_queries,
+        )
+        for name, model in models.items()
+        for search in SEARCHES
+        if not (at_scale and search == "exact k=10")
+    ]
 
 
 def _floor(model: Model) -> Floor | None:
@@ -250,17 +188,22 @@ def _floor(model: Model) -> Floor | None:
     return Floor(engine.weight_bytes / read, row_s, row_s * share)
 
 
-def _queries(search: str, num_queries: int) -> int:
-    return max(1, num_queries // 3) if search == "exact k=10" else num_queries
+def _prompt_rows(model: Model, queries: Sequence[str]) -> list[int]:
+    return [len(model.template.query_tokens(query, model.tokenizer)) for query in queries]
 
 
-def _times_floor(samples: Sequence[Sample[Request]], prompts: Sequence[int], floor: Floor) -> float:
-    """Median of milliseconds over the floor of the same request."""
+def _times_floor(
+    samples: Sequence[Sample[Request]], queries: Sequence[str], model: Model
+) -> dict[str, float]:
+    """{"times_floor": median of milliseconds over the floor of the same request}, empty without a floor."""
+    floor = _floor(model)
+    if floor is None:
+        return {}
     ratios = [
         sample.value.ms / floor.ms(prompt, sample.value.forwards, sample.value.rows)
-        for sample, prompt in zip(samples, prompts, strict=False)
+        for sample, prompt in zip(samples, _prompt_rows(model, queries), strict=False)
     ]
-    return round(float(np.median(ratios)), 2)
+    return {"times_floor": round(float(np.median(ratios)), 2)}
 
 
 def main() -> None:
@@ -281,7 +224,8 @@ def main() -> None:
     if names and not options.no_check:
         texts = [row.query for row in load_task(ADAPTER).sample("test", 3)]
         checked = search_peers.check_answers(texts, ADAPTER)
-    result = measure(options.catalogue, options.variants, names, options.queries, options.tries)
+    at_scale = options.catalogue == "scale"
+    result = measure(at_scale, options.variants, names, options.queries, options.tries)
     options.out.write_text(json.dumps({"checked": checked, **result}, indent=1) + "\n", encoding="utf-8")
     for row in [*result["ours"], *result["peers"]]:
         print(row["name"], row["p50_ms"], "ms", row["times_faster_than"])

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from benchmarks import speed_engines, speed_targeting
+from benchmarks import request_turns, speed_engines
 from benchmarks.engine_rounds import Effort, Running, slow, take_rounds
 from benchmarks.engines import ENGINES
 from benchmarks.machine import ForeignLoad
+from benchmarks.request_turns import Participant, Request, take_turns
 from benchmarks.speed_engines import agreement
-from benchmarks.speed_targeting import Participant, Request, take_turns
 from benchmarks.undisturbed import MOST_FOREIGN, Patience, Sample, undisturbed
 from hypothesis import given
 from hypothesis import strategies as st
@@ -174,6 +174,6 @@ def test_queries_go_round_and_slow_peers_get_fewer() -> None:
 def test_ratios_are_of_the_same_query() -> None:
     ours = [Sample(Request(1.0, 2, 3), 0.0, 1), Sample(Request(4.0, 2, 3), 0.2, 2)]
     peer = [Sample(Request(20.0, 9), 0.0, 1), Sample(Request(40.0, 9), 0.0, 1)]
-    row = speed_targeting.summary("adtrie INT4 exact k=1", ours, {"peer": peer})
+    row = request_turns.summary("adtrie INT4 exact k=1", ours, {"peer": peer})
     assert row["times_faster_than"] == {"peer": 15.0}
     assert (row["p50_ms"], row["repeated"], row["disturbed"]) == (2.5, 1, 1)
