@@ -12,7 +12,7 @@ demo: $(STAMP)
 	$(BIN)/adtrie demo $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # Every figure of speed beside other engines, half an hour on a quiet machine; the first time it is preceded by
 # an hour or so of installing them and making their models (bench-prepare). ARGS="--quick" tries it out.
