@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/*)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench bench-prepare clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -13,6 +13,15 @@ demo: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest $(ARGS)
+
+# Every figure of speed beside other engines, half an hour on a quiet machine; the first time it is preceded by
+# an hour or so of installing them and making their models (bench-prepare). ARGS="--quick" tries it out.
+bench: bench-prepare
+	$(BIN)/python -m benchmarks.speed $(ARGS)
+	$(BIN)/python -m benchmarks.readme_table
+
+bench-prepare: $(STAMP)
+	-$(BIN)/python -m benchmarks.speed --prepare $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

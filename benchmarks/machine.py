@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,20 +27,25 @@ def describe() -> dict[str, Any]:
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in _PACKAGES},
-        "commit": _commit(),
+        "commit": commit(),
         "date": time.strftime("%Y-%m-%d"),
     }
 
 
 class ForeignLoad:
-    """Share of the machine's processor time that others took, measured between two readings of /proc/stat."""
+    """Share of the machine's processor time that others took, measured between two readings of /proc/stat.
 
-    def __init__(self) -> None:
-        self._start = _busy_seconds()
+    pids: children that still run and are no others.
+    """
+
+    def __init__(self, pids: Iterable[int] = ()) -> None:
+        self._pids = tuple(pids)
+        self._start = _busy_seconds(self._pids)
 
     def share(self) -> float:
         """Foreign busy share since the start, 0 to 1; above 0.05 a result is not to be trusted."""
-        busy, own, total = (now - before for now, before in zip(_busy_seconds(), self._start, strict=True))
+        now = _busy_seconds(self._pids)
+        busy, own, total = (after - before for after, before in zip(now, self._start, strict=True))
         return max(0.0, busy - own) / max(total, 1e-9)
 
 
@@ -59,17 +65,30 @@ def write(name: str, result: dict[str, Any]) -> Path:
     return path
 
 
-def _busy_seconds() -> tuple[float, float, float]:
-    """(busy of all processes, own with ended children, all) in processor seconds."""
+def _busy_seconds(pids: Iterable[int] = ()) -> tuple[float, float, float]:
+    """(busy of all processes, own with ended children and `pids`, all) in processor seconds."""
     fields = [int(x) for x in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
     ticks = os.sysconf("SC_CLK_TCK")
     idle = fields[3] + fields[4]
     own = os.times()
     return (
         (sum(fields) - idle) / ticks,
-        own.user + own.system + own.children_user + own.children_system,
+        own.user
+        + own.system
+        + own.children_user
+        + own.children_system
+        + sum(_process_ticks(pid) for pid in pids) / ticks,
         sum(fields) / ticks,
     )
+
+
+def _process_ticks(pid: int) -> int:
+    """User and system ticks of a process with all its threads, 0 if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])
 
 
 def _cpu_field(name: str) -> str:
@@ -79,7 +98,8 @@ def _cpu_field(name: str) -> str:
     return ""
 
 
-def _commit() -> str:
+def commit() -> str:
+    """The commit of the checkout, with -dirty where files were changed."""
     run = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT, capture_output=True, text=True
     )

@@ -1,8 +1,10 @@
 """Quality of the shipped adapters on all test rows: `python -m benchmarks.quality [TASK ...]`.
 
 Runs `adtrie evaluate TASK --adapter TASK` and writes benchmarks/results/quality_TASK.json. Before that it
-says of each metric whether the new value lies in the interval that the committed result states. With
---neighbours 10 the entries a query resembles join the beam's: quality_TASK_neighbours.json.
+says of each metric whether the new value lies in the interval that the committed result states. A task with
+a shipped fusion is measured with it. With --neighbours 10 the entries a query resembles join the beam's:
+quality_TASK_neighbours.json. With --beams N (and --length-penalty, --fact-weight) ad text is the best of a
+beam: quality_TASK_beams.json.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from adtrie.cli.neighbours import FUSION_FILE
 from adtrie.evaluate.creative_tasks import CREATIVE_TASK_NAMES
 from adtrie.models import shipped_adapters
+from adtrie.models.adapter import adapter_folder
 from benchmarks import machine
 
 OURS = "adtrie"
@@ -24,7 +28,6 @@ OURS = "adtrie"
 def evaluated(task: str, arguments: list[str]) -> dict[str, Any]:
     """The report of `adtrie evaluate`; SystemExit where it fails or shows a broken promise."""
     command = [sys.executable, "-m", "adtrie", "evaluate", task, "--adapter", task, "--json", *arguments]
-    command += ["--check-draft"] if task in CREATIVE_TASK_NAMES else []
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}")
@@ -56,6 +59,23 @@ def compared(new: dict[str, Any], stated: dict[str, Any]) -> list[str]:
     ]
 
 
+def written(options: argparse.Namespace) -> tuple[list[str], str]:
+    """Arguments of a task that writes, and what its result's name ends with."""
+    if not options.beams:
+        return ["--check-draft"], ""
+    ranked = ["--length-penalty", str(options.length_penalty), "--fact-weight", str(options.fact_weight)]
+    return ["--beams", str(options.beams), *ranked], "_beams"
+
+
+def targeted(task: str, options: argparse.Namespace) -> tuple[list[str], str]:
+    """Arguments of a task that targets, and what its result's name ends with."""
+    if (adapter_folder(task) / FUSION_FILE).exists():
+        return ["--fusion", task], ""
+    if options.neighbours:
+        return ["--neighbours", str(options.neighbours)], "_neighbours"
+    return [], ""
+
+
 def main() -> int:
     """Evaluates the tasks asked for, by default those with a shipped adapter; 1 if any metric is outside."""
     parser = argparse.ArgumentParser(
@@ -64,14 +84,14 @@ def main() -> int:
     parser.add_argument("tasks", nargs="*", metavar="TASK", help="default: all with a shipped adapter")
     parser.add_argument("--rows", type=int, help="fewer rows: nothing is written then")
     parser.add_argument("--neighbours", type=int, help="for tasks that target: so many of each kind")
+    parser.add_argument("--beams", type=int, help="for tasks that write: the width of a beam")
+    parser.add_argument("--length-penalty", type=float, default=1.0)
+    parser.add_argument("--fact-weight", type=float, default=0.0)
     options = parser.parse_args()
     outside = 0
     for task in options.tasks or shipped_adapters():
-        arguments = ["--rows", str(options.rows)] if options.rows else []
-        suffix = ""
-        if options.neighbours and task not in CREATIVE_TASK_NAMES:
-            arguments += ["--neighbours", str(options.neighbours)]
-            suffix = "_neighbours"
+        arguments, suffix = written(options) if task in CREATIVE_TASK_NAMES else targeted(task, options)
+        arguments += ["--rows", str(options.rows)] if options.rows else []
         report = evaluated(task, arguments)
         path = machine.RESULTS / f"quality_{task}{suffix}.json"
         if path.exists():

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import speed_summary
+
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 RESULTS = ROOT / "benchmarks" / "results"
@@ -17,6 +19,9 @@ BEGIN = "<!-- table:begin (written by `python -m benchmarks.readme_table`) -->\n
 END = "<!-- table:end -->"
 QUALITY_BEGIN = "<!-- quality:begin (written by `python -m benchmarks.readme_table`) -->\n"
 QUALITY_END = "<!-- quality:end -->"
+SPEED_BEGIN = "<!-- speed:begin (written by `python -m benchmarks.readme_table`) -->\n"
+SPEED_END = "<!-- speed:end -->"
+NO_SPEED = "Not measured yet: `make bench` does, in half an hour on a quiet machine.\n"
 TEXT_METRICS = ("bleu", "meteor", "rouge_l", "coverage")
 NOTHING = "No results are committed yet: `adtrie demo --json > benchmarks/results/demo.json` measures them.\n"
 HEAD = [
@@ -83,8 +88,9 @@ def quality_tables(results: Path) -> str:
     reports = [
         json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("quality_*.json"))
     ]
-    targeting = [line for report in reports if "counts" in report for line in _targeting_rows(report)]
-    writing = [line for report in reports if "counts" not in report for line in _writing_rows(report)]
+    plain = {report["task"] for report in reports if not _variant(report)}
+    targeting = [line for report in reports if "counts" in report for line in _targeting_rows(report, plain)]
+    writing = [line for report in reports if "counts" not in report for line in _writing_rows(report, plain)]
     heads = (
         [
             "| targeting, all test rows | R@1 | R@10 | MRR | valid | forwards |",
@@ -99,35 +105,67 @@ def quality_tables(results: Path) -> str:
     return "\n\n".join("\n".join(lines) for lines in tables) + "\n" if tables else NOTHING
 
 
-def _targeting_rows(report: dict[str, Any]) -> list[str]:
+def _variant(report: dict[str, Any]) -> str:
+    """What is added to the plain way of answering or writing."""
+    setting = report["setting"]
+    if setting.get("neighbours"):
+        fused = ", fused" if setting.get("fusion") else ""
+        return f" with {setting['neighbours']} neighbours{fused}"
+    return f" with {setting['width']} beams" if "fact_weight" in setting else ""
+
+
+def _targeting_rows(report: dict[str, Any], plain: set[str]) -> list[str]:
     lines = []
     costs = {cost["group"]: cost for cost in report["costs"]}
-    neighbours = report["setting"].get("neighbours")
     for score in report["scores"]:
-        if neighbours and score["method"] != "adtrie":
-            continue  # the floors stand beside the plain result
+        ours = score["method"] == "adtrie"
+        if _variant(report) and report["task"] in plain and not ours and "fused" not in score["method"]:
+            continue  # these floors stand beside the plain result
         name = f"{report['task']} {score['group']} ({score['num_rows']:,}), {score['method']}"
-        name += f" with {neighbours} neighbours" if neighbours else ""
+        name += _variant(report) if ours else ""
         valid = "" if score["validity"] is None else f"{100 * score['validity']:.0f} %"
         cells = [_span(score["at_1"]), _span(score["at_k"]), f"{score['mrr']:.3f}", valid]
-        cost = costs[score["group"]] if score["method"] == "adtrie" else None
+        cost = costs.get(score["group"]) if ours else None
         cells.append(f"{cost['forwards']:.0f}" if cost else "")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
 
 
-def _writing_rows(report: dict[str, Any]) -> list[str]:
+def _writing_rows(report: dict[str, Any], plain: set[str]) -> list[str]:
     lines = []
     for score in report["scores"]:
+        ours = score["method"] == "adtrie"
+        if _variant(report) and report["task"] in plain and not ours:
+            continue
         cells = [_span(score["metrics"][name]) if name in score["metrics"] else "" for name in TEXT_METRICS]
-        drafted = f"{report['costs'][0]['tokens_per_forward']:.2f}" if score["method"] == "adtrie" else ""
+        drafted = f"{report['costs'][0]['tokens_per_forward']:.2f}" if ours else ""
         name = f"{report['task']} ({report['num_briefs']:,}), {score['method']}"
+        name += _variant(report) if ours else ""
         lines.append(f"| {name} | " + " | ".join([*cells, drafted]) + " |")
     return lines
 
 
 def _span(interval: dict[str, float]) -> str:
     return f"{interval['mean']:.3f} ({interval['low']:.3f}-{interval['high']:.3f})"
+
+
+def speed_table(results: Path) -> str:
+    """Markdown of speed.json: every engine's tokens a second, and what was to be shown."""
+    result = _read(results / "speed.json")
+    lines = speed_summary.table(result) if result else []
+    if result is None or not lines:
+        return NO_SPEED
+    machine = result["machine"]
+    bad, whole = speed_summary.disturbed(result["parts"])
+    setting = f"{machine['processor']}, 2 threads, medians; {machine['date']}, {machine['commit']}."
+    lines = [f"{setting} Other processes disturbed {bad} of {whole} turns and requests.\n", *lines]
+    lines += ["", "| to be shown | wanted | found |", "|---|---:|---:|"]
+    for claim in result["claims"]:
+        sign = "at most" if claim["at_most"] else "at least"
+        found = "not measured" if claim["found"] is None else f"{claim['found']:g}"
+        found += " (missed)" if claim["met"] is False else ""
+        lines.append(f"| {claim['what']} | {sign} {claim['wanted']:g} | {found} |")
+    return "\n".join(lines) + "\n"
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -137,7 +175,8 @@ def _read(path: Path) -> dict[str, Any] | None:
 def updated(readme: str, results: Path = RESULTS) -> str:
     """The README's text with its tables made from `results`."""
     with_speed = _between(readme, BEGIN, END, table(results))
-    return _between(with_speed, QUALITY_BEGIN, QUALITY_END, quality_tables(results))
+    with_quality = _between(with_speed, QUALITY_BEGIN, QUALITY_END, quality_tables(results))
+    return _between(with_quality, SPEED_BEGIN, SPEED_END, speed_table(results))
 
 
 def _between(text: str, begin: str, end: str, new: str) -> str:

@@ -6,19 +6,13 @@ threads spin for some milliseconds after an answer: leave a pause before timing 
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import selectors
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
-from benchmarks.peers.setup import ensure_peer
+from benchmarks.json_process import JsonProcess
+from benchmarks.peers.setup import ensure_peer, peer_environment
 
 SCRIPT = Path(__file__).resolve().parent / "peers" / "transformers_beam.py"
 
@@ -67,7 +61,7 @@ def check_scores(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Scor
     return ScoreCheck(len(common), max((abs(ours[key] - theirs[key]) for key in common), default=0.0))
 
 
-class TransformersPeer:
+class TransformersPeer(JsonProcess):
     """A running peer process; a context manager. Raises RuntimeError if the peer fails or falls silent."""
 
     def __init__(
@@ -80,80 +74,21 @@ class TransformersPeer:
     ) -> None:
         """Starts the process and waits until it is ready; `python` overrides the peer's own environment."""
         self._keywords = list(keywords)
-        self._folder = tempfile.TemporaryDirectory()
         options = options or PeerOptions()
-        keywords_file = Path(self._folder.name) / "keywords.txt"
-        keywords_file.write_text("\n".join(self._keywords) + "\n", encoding="utf-8")
-        self._errors = open(Path(self._folder.name) / "stderr.txt", "w+", encoding="utf-8")  # noqa: SIM115
-        arguments = [str(SCRIPT), f"--gguf={gguf}", f"--keywords={keywords_file}", *options.arguments()]
-        settings = {"OMP_NUM_THREADS": str(options.threads), "HF_HUB_OFFLINE": "1"}
-        self._process = subprocess.Popen(
-            [str(python or ensure_peer("transformers")), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            env=os.environ | settings,
-        )
-        try:
-            self.ready = self._read(timeout_s=600.0)
-        except RuntimeError:
-            self.close()
-            raise
+        with tempfile.TemporaryDirectory() as folder:  # read before the peer says ready
+            keywords_file = Path(folder) / "keywords.txt"
+            keywords_file.write_text("\n".join(self._keywords) + "\n", encoding="utf-8")
+            arguments = [str(SCRIPT), f"--gguf={gguf}", f"--keywords={keywords_file}", *options.arguments()]
+            settings = {"OMP_NUM_THREADS": str(options.threads), "HF_HUB_OFFLINE": "1"}
+            environment = peer_environment() | settings
+            command = [str(python or ensure_peer("transformers")), *arguments]
+            super().__init__("transformers peer", command, environment)
 
     def request(
         self, tokens: Sequence[int], *, with_scores: bool = True, timeout_s: float = 120.0
     ) -> PeerAnswer:
         """The peer's answer to one prompt, given as token ids."""
-        assert self._process.stdin is not None
         message = {"tokens": [int(token) for token in tokens], "scores": with_scores}
-        try:
-            self._process.stdin.write(json.dumps(message) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise RuntimeError(self._failure("stopped")) from None
-        answer = self._read(timeout_s)
+        answer = self.ask(message, timeout_s)
         keywords = [self._keywords[entry] for entry in answer["entries"]]
         return PeerAnswer(answer["ms"], answer["forwards"], keywords, answer.get("scores", []))
-
-    def _read(self, timeout_s: float) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            if not selector.select(timeout_s):
-                raise RuntimeError(self._failure(f"did not answer within {timeout_s:.0f} s"))
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(self._failure("stopped"))
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise RuntimeError(f"the transformers peer refused a request: {answer['error']}")
-        return answer
-
-    def _failure(self, what: str) -> str:
-        self._errors.flush()
-        self._errors.seek(0)
-        return f"the transformers peer {what}; it last said: {self._errors.read()[-1500:]}"
-
-    def close(self) -> None:
-        """Ends the process."""
-        if self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # a request that a dead peer did not take
-                self._process.stdin.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        self._errors.close()
-        self._folder.cleanup()
-
-    def __enter__(self) -> TransformersPeer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

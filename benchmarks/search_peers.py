@@ -40,7 +40,7 @@ PEERS = {
 
 def compare(setting: Setting) -> dict[str, Any]:
     """Checks scores against the float32 peer, then times each peer interleaved with our searches."""
-    checked = _check_answers([*setting.queries[:3]], setting.adapter)
+    checked = check_answers([*setting.queries[:3]], setting.adapter)
     return {
         "queries": len(setting.queries),
         "threads": setting.model.engine.num_threads,
@@ -57,7 +57,7 @@ def _peer(setting: Setting, options: PeerOptions) -> TransformersPeer:
     return TransformersPeer(gguf, keywords, replace(options, shared=shared, adapter=adapter))
 
 
-def _check_answers(queries: list[str], adapter: str | None) -> dict[str, Any]:
+def check_answers(queries: list[str], adapter: str | None) -> dict[str, Any]:
     """In float32 on both sides: scores of common entries agree, or nothing is timed."""
     setting = load(len(queries), weights="float32", adapter=adapter)
     session, largest, common = setting.session(), 0.0, 0

@@ -1,4 +1,4 @@
-// Python bindings of the model and its sessions. Arrays are checked here; the rest trusts its arguments.
+// Python bindings of the model. Arrays are checked here; the rest trusts its arguments.
 #include "bindings.h"
 
 #include <algorithm>
@@ -54,71 +54,34 @@ std::vector<float>& vector_slot(Transformer& model, int layer, const std::string
   throw std::invalid_argument("no vector '" + name + "' in layer " + std::to_string(layer));
 }
 
-// Rows that a forward may append: tokens in the vocabulary, parents before their children, room and context left.
-void check_rows(const Transformer& model, const Cache& cache, Array<int32_t, 1> tokens, Array<int32_t, 1> parents) {
-  const Shape& shape = model.shape();
-  const int count = static_cast<int>(tokens.size()), rows = cache.num_rows();
-  check(tokens.size() == parents.size() && count > 0, "tokens and parents must have one equal, positive length");
-  check(rows + count <= cache.max_rows(), "cache is full");
-  std::vector<int> depth(count);
-  for (int i = 0; i < count; ++i) {
-    const int token = tokens.data()[i], parent = parents.data()[i];
-    if (token < 0 || token >= shape.vocab)
-      throw std::invalid_argument("token " + std::to_string(token) + " is outside the vocabulary");
-    if (parent < -1 || parent >= rows + i)
-      throw std::invalid_argument("parent " + std::to_string(parent) + " is not an earlier row");
-    depth[i] = parent < 0 ? 0 : (parent < rows ? cache.position(parent) : depth[parent - rows]) + 1;
-    check(depth[i] < shape.max_positions, "path is longer than the model's context");
+constexpr size_t kPlanNumbers = 21;
+
+std::vector<RowPlan> checked_plans(Array<int32_t, 2> numbers) {
+  check(numbers.shape(0) >= 1 && numbers.shape(0) <= 64 && numbers.shape(1) == kPlanNumbers,
+        "schedule: expected 1 to 64 plans of 21 numbers");
+  std::vector<RowPlan> plans(numbers.shape(0));
+  int previous = 0;
+  for (RowPlan& plan : plans) {
+    const int32_t* p = numbers.data() + (&plan - plans.data()) * kPlanNumbers;
+    check(p[0] > previous && p[5] >= 0 && p[5] <= 1 << 20 && p[5] % 2 == 0,
+          "schedule: rows must ascend, panels of gate and up be even");
+    previous = plan.rows = p[0];
+    plan.one_thread = p[1] != 0, plan.norm_alone = p[2] != 0, plan.mlp_norm_alone = p[3] != 0;
+    plan.whole_heads = p[4] != 0, plan.gate_panels = p[5];
+    p += 6;
+    for (GemmPlan* gemm : {&plan.qkv, &plan.o, &plan.gate_up, &plan.down, &plan.head})
+      *gemm = checked_gemm(p[0] != 0, p[1], p[2]), p += 3;
   }
+  return plans;
 }
 
-void check_children(const Transformer& model, size_t num_rows, Array<int64_t, 1> ptr, Array<int32_t, 1> children) {
-  check(ptr.size() == num_rows + 1 && ptr.data()[0] == 0 &&
-            ptr.data()[num_rows] == static_cast<int64_t>(children.size()),
-        "child_ptr must run from 0 to the number of children, one more entry than rows");
-  for (size_t r = 0; r < num_rows; ++r) {
-    check(ptr.data()[r] <= ptr.data()[r + 1], "child_ptr must not fall");
-    int previous = -1;
-    for (int64_t c = ptr.data()[r]; c < ptr.data()[r + 1]; ++c) {
-      check(children.data()[c] > previous && children.data()[c] < model.shape().vocab,
-            "children of a row must be ascending tokens of the vocabulary");
-      previous = children.data()[c];
-    }
-  }
+void append_plan(const RowPlan& plan, std::vector<int32_t>& out) {
+  for (int32_t value : {plan.rows, int32_t{plan.one_thread}, int32_t{plan.norm_alone}, int32_t{plan.mlp_norm_alone},
+                        int32_t{plan.whole_heads}, plan.gate_panels})
+    out.push_back(value);
+  for (const GemmPlan* gemm : {&plan.qkv, &plan.o, &plan.gate_up, &plan.down, &plan.head})
+    for (int32_t value : {int32_t{gemm->widen}, gemm->panels, gemm->ahead}) out.push_back(value);
 }
-
-struct Session {
-  Transformer& model;
-  Cache cache;
-  std::vector<float> hidden, picked;
-  Session(Transformer& m, int max_rows) : model(m), cache(m, max_rows) {}
-
-  void forward(Array<int32_t, 1> tokens, Array<int32_t, 1> parents) {
-    check_rows(model, cache, tokens, parents);
-    hidden.resize(tokens.size() * model.shape().hidden);
-    cache.forward(tokens.data(), parents.data(), static_cast<int>(tokens.size()), hidden.data());
-  }
-
-  // Rows without children need no head: theirs are left out before it.
-  std::vector<float> score(Array<int32_t, 1> tokens, Array<int32_t, 1> parents, Array<int64_t, 1> ptr,
-                           Array<int32_t, 1> children, bool renormalise) {
-    check_children(model, tokens.size(), ptr, children);
-    forward(tokens, parents);
-    const int width = model.shape().hidden;
-    std::vector<int64_t> kept(1, 0);
-    picked.clear();
-    for (size_t r = 0; r < tokens.size(); ++r) {
-      if (ptr.data()[r] == ptr.data()[r + 1]) continue;
-      picked.insert(picked.end(), hidden.begin() + r * width, hidden.begin() + (r + 1) * width);
-      kept.push_back(ptr.data()[r + 1]);
-    }
-    std::vector<float> out(children.size());
-    if (!out.empty())
-      child_scores(model, picked.data(), static_cast<int>(kept.size()) - 1, kept.data(), children.data(), renormalise,
-                   out.data());
-    return out;
-  }
-};
 
 }  // namespace
 
@@ -184,52 +147,55 @@ NB_MODULE(_core, m) {
            nb::arg("group"), nb::arg("num_outputs"), nb::arg("num_inputs"),
            "Refers to a linear stream (docs/design/format.md), which must not change while the model lives.")
       .def("tie_head", [](Transformer& self) { self.head = self.embed; })
+      .def("with_threads",
+           [](const Transformer& self, int num_threads) {
+             check(num_threads > 0 && num_threads <= 256, "num_threads out of range");
+             return std::make_unique<Transformer>(self, num_threads);
+           },
+           nb::keep_alive<0, 1>(), "The same weights, in place, with threads of its own.")
       .def_prop_ro("weight_bytes", [](const Transformer& self) { return self.arena.used() + self.borrowed_bytes; })
+      .def("set_schedule", [](Transformer& self, Array<int32_t, 2> plans) { self.schedule.replace(checked_plans(plans)); },
+           "int32[n, 21]: rows, one_thread, norm_alone, mlp_norm_alone, whole_heads, gate_panels, then widen, panels "
+           "and ahead of qkv, o, gate_up, down and head; rows ascending.")
+      .def_prop_ro("schedule",
+                   [](Transformer& self) {
+                     std::vector<int32_t> out;
+                     for (const RowPlan& plan : self.schedule.plans()) append_plan(plan, out);
+                     const size_t count = out.size() / kPlanNumbers;
+                     return owned(std::move(out), {count, kPlanNumbers});
+                   },
+                   nb::rv_policy::move)
+      .def_prop_ro("linear_bytes",
+                   [](Transformer& self) {
+                     size_t qkv = 0, o = 0, gate_up = 0, down = 0;
+                     for (const Layer& l : self.layers) {
+                       qkv += packed_bytes(l.q) + packed_bytes(l.k) + packed_bytes(l.v), o += packed_bytes(l.o);
+                       gate_up += packed_bytes(l.gate) + packed_bytes(l.up), down += packed_bytes(l.down);
+                     }
+                     nb::dict out;
+                     out["qkv"] = qkv, out["o"] = o, out["gate_up"] = gate_up, out["down"] = down;
+                     out["head"] = packed_bytes(self.head);
+                     return out;
+                   },
+                   "Bytes of the linears of all layers by stage, and of the head.")
+      .def("profile", [](Transformer& self, bool on) { self.clock().reset(on); }, nb::arg("on"),
+           "Counts the seconds of every stage from now on, or no longer.")
+      .def_prop_ro("stage_seconds",
+                   [](Transformer& self) {
+                     const StageClock& clock = self.clock();
+                     nb::dict out;
+                     for (int stage = 0; stage < kNumStages; ++stage) {
+                       nb::list threads;
+                       for (int t = 0; t < clock.num_threads(); ++t)
+                         threads.append(nb::make_tuple(clock.work(t, stage), clock.wait(t, stage)));
+                       out[kStageNames[stage]] = threads;
+                     }
+                     return out;
+                   },
+                   "By stage: (working, waiting) seconds of each thread.")
       .def_prop_ro("isa", [](const Transformer& self) { return std::string(self.kernels().name); })
       .def_prop_ro("num_threads", [](Transformer& self) { return self.team().size(); });
 
-  nb::class_<Session>(m, "Session")
-      .def(nb::init<Transformer&, int>(), nb::arg("model"), nb::arg("max_rows"), nb::keep_alive<1, 2>())
-      .def_prop_ro("num_rows", [](const Session& self) { return self.cache.num_rows(); })
-      .def_prop_ro("max_rows", [](const Session& self) { return self.cache.max_rows(); })
-      .def("truncate",
-           [](Session& self, int rows) {
-             check(rows >= 0 && rows <= self.cache.num_rows(), "cannot truncate to that many rows");
-             self.cache.truncate(rows);
-           })
-      .def("forward",
-           [](Session& self, Array<int32_t, 1> tokens, Array<int32_t, 1> parents) {
-             {
-               nb::gil_scoped_release release;
-               self.forward(tokens, parents);
-             }
-             return owned(std::vector<float>(self.hidden),
-                          {tokens.size(), static_cast<size_t>(self.model.shape().hidden)});
-           },
-           "Hidden states float32[T, H] after the final norm of the appended rows.")
-      .def("score",
-           [](Session& self, Array<int32_t, 1> tokens, Array<int32_t, 1> parents, Array<int64_t, 1> ptr,
-              Array<int32_t, 1> children, bool renormalise) {
-             std::vector<float> out;
-             {
-               nb::gil_scoped_release release;
-               out = self.score(tokens, parents, ptr, children, renormalise);
-             }
-             const size_t count = out.size();
-             return owned(std::move(out), {count});
-           },
-           "Log-probabilities float32[C] of the listed children of each appended row.")
-      .def("logits",
-           [](Session& self, Array<float, 2> hidden) {
-             check(static_cast<int>(hidden.shape(1)) == self.model.shape().hidden, "hidden: wrong width");
-             std::vector<float> out(hidden.shape(0) * self.model.shape().vocab);
-             {
-               nb::gil_scoped_release release;
-               full_logits(self.model, hidden.data(), static_cast<int>(hidden.shape(0)), out.data());
-             }
-             return owned(std::move(out), {hidden.shape(0), static_cast<size_t>(self.model.shape().vocab)});
-           },
-           "Logits float32[R, V] of hidden rows.");
-
+  bind_sessions(m);
   bind_linear(m);
 }

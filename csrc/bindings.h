@@ -4,6 +4,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
@@ -50,6 +51,9 @@ Panels packed(Arena& arena, Array<uint8_t, 2> codes, Array<uint16_t, 2> scales,
               std::optional<Array<uint16_t, 2>> mins, int bits, int group);
 PackedStream checked_stream(Array<uint8_t, 1> stream, Array<uint16_t, 3> scales, Array<uint8_t, 1> kept, int bits,
                             int group, int num_outputs, int num_inputs);
+GemmPlan checked_gemm(bool widen, int panels, int ahead);
+// Adds Session and Lane.
+void bind_sessions(nb::module_& m);
 // Adds Linear, quantize_rows and read_bandwidth.
 void bind_linear(nb::module_& m);
 

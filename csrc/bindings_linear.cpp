@@ -1,6 +1,7 @@
 // Python bindings of single linears, for tests and kernel benchmarks, and the checks of their arrays.
 #include <nanobind/stl/unique_ptr.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "bindings.h"
@@ -45,7 +46,7 @@ struct Int8Arrays {
 };
 
 std::vector<double> multiply_int8(const Panels& w, const Int8Arrays& x, const std::string& isa, int repeats,
-                                  std::vector<float>& out) {
+                                  std::vector<float>& out, const GemmPlan& plan = {}) {
   const KernelTable& kernels = kernels_named(isa);
   const size_t blocks = w.num_inputs / kBlock, rows = x.codes.shape(0);
   check(w.group > 0, "a float linear takes float activations");
@@ -59,7 +60,8 @@ std::vector<double> multiply_int8(const Panels& w, const Int8Arrays& x, const st
     kernels.gather_row(x.codes.data() + r * w.num_inputs, w.num_inputs, gather.data() + r * w.num_inputs * 2);
   const Int8Rows input = {x.codes.data(), x.scales.data(), x.sums.data(), w.num_inputs, gather.data()};
   return seconds_of_each(repeats, [&] {
-    kernels.gemm_q_i8(w, 0, w.num_panels, input, static_cast<int>(rows), out.data(), padded_outputs(w), false);
+    kernels.gemm_q_i8(w, 0, w.num_panels, input, static_cast<int>(rows), out.data(), padded_outputs(w), false,
+                      plan, nullptr);
   });
 }
 
@@ -82,6 +84,11 @@ Panels packed(Arena& arena, Array<uint8_t, 2> codes, Array<uint16_t, 2> scales,
   if (bits == 4)
     for (size_t i = 0; i < codes.size(); ++i) check(codes.data()[i] < 16, "4-bit code above 15");
   return pack_quantized(arena, codes.data(), scales.data(), mins ? mins->data() : nullptr, bits, group, n, k);
+}
+
+GemmPlan checked_gemm(bool widen, int panels, int ahead) {
+  check(panels >= 1 && panels <= 1024 && ahead >= 0 && ahead <= 64, "plan of a linear out of range");
+  return {widen, panels, ahead};
 }
 
 PackedStream checked_stream(Array<uint8_t, 1> stream, Array<uint16_t, 3> scales, Array<uint8_t, 1> kept, int bits,
@@ -165,11 +172,13 @@ void bind_linear(nb::module_& m) {
            "y float32[T, padded N] by float activations.")
       .def("multiply_int8",
            [](const Linear& self, Array<int8_t, 2> codes, Array<float, 2> scales, Array<int32_t, 2> sums,
-              const std::string& isa) {
+              const std::string& isa, bool widen, int panels, int ahead) {
              std::vector<float> out;
-             multiply_int8(self.panels, {codes, scales, sums}, isa, 1, out);
+             multiply_int8(self.panels, {codes, scales, sums}, isa, 1, out, checked_gemm(widen, panels, ahead));
              return owned(std::move(out), {codes.shape(0), padded_outputs(self.panels)});
            },
+           nb::arg("codes"), nb::arg("scales"), nb::arg("sums"), nb::arg("isa"), nb::arg("widen") = false,
+           nb::arg("panels") = 6, nb::arg("ahead") = 1,
            "y float32[T, padded N] by 8-bit activations: codes[T, K], scales[T, K/32], sums[T, K/32].")
       .def("time_float",
            [](const Linear& self, Array<float, 2> x, const std::string& isa, int repeats) {
@@ -179,11 +188,13 @@ void bind_linear(nb::module_& m) {
            nb::arg("x"), nb::arg("isa"), nb::arg("repeats"), "Seconds of each of so many multiplications in a row.")
       .def("time_int8",
            [](const Linear& self, Array<int8_t, 2> codes, Array<float, 2> scales, Array<int32_t, 2> sums,
-              const std::string& isa, int repeats) {
+              const std::string& isa, int repeats, bool widen, int panels, int ahead) {
              std::vector<float> out;
-             return multiply_int8(self.panels, {codes, scales, sums}, isa, repeats, out);
+             return multiply_int8(self.panels, {codes, scales, sums}, isa, repeats, out,
+                                  checked_gemm(widen, panels, ahead));
            },
            nb::arg("codes"), nb::arg("scales"), nb::arg("sums"), nb::arg("isa"), nb::arg("repeats"),
+           nb::arg("widen") = false, nb::arg("panels") = 6, nb::arg("ahead") = 1,
            "Seconds of each of so many multiplications in a row.");
 
   m.def("quantize_rows",
@@ -226,6 +237,38 @@ void bind_linear(nb::module_& m) {
         },
         nb::arg("bytes"), nb::arg("num_threads"), nb::arg("repeats"),
         "Bytes per second of each sequential read of one buffer by all threads.");
+
+  m.def("barrier_seconds",
+        [](int num_threads) {
+          check(num_threads > 0 && num_threads <= 256, "barrier probe arguments out of range");
+          constexpr int kMeetings = 200;
+          ThreadTeam team(num_threads);
+          nb::gil_scoped_release release;
+          const std::vector<double> seconds = seconds_of_each(20, [&] {
+            team.run([&](int) {
+              for (int i = 0; i < kMeetings; ++i) team.barrier();
+            });
+          });
+          return *std::min_element(seconds.begin(), seconds.end()) / kMeetings;
+        },
+        nb::arg("num_threads"), "Least seconds of one meeting of all threads.");
+
+  m.def("int8_peak",
+        [](int num_threads, int repeats) {
+          check(num_threads > 0 && num_threads <= 256 && repeats > 0, "peak probe arguments out of range");
+          constexpr int64_t kRounds = 200'000;
+          const KernelTable& kernels = kernels_named("");
+          ThreadTeam team(num_threads);
+          std::vector<uint64_t> sums(num_threads);
+          nb::gil_scoped_release release;
+          std::vector<double> rates = seconds_of_each(repeats, [&] {
+            team.run([&](int thread) { sums[thread] += kernels.multiply_bytes(kRounds); });
+          });
+          for (double& rate : rates) rate = static_cast<double>(kRounds * kPeakRound) * num_threads / rate;
+          return rates;
+        },
+        nb::arg("num_threads"), nb::arg("repeats"),
+        "Multiplications and additions of bytes per second of all threads, each of several tries.");
 }
 
 }  // namespace adtrie

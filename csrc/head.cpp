@@ -40,8 +40,9 @@ void raw_scores(Transformer& model, const HeadInputs& in, int num_rows, const in
   std::vector<float> maxima(static_cast<size_t>(num_rows) * pieces), sums(maxima.size());
   std::vector<std::vector<float>> tiles(team.size());
   team.run([&](int thread) {
+    model.clock().start(thread);
     std::vector<float>& tile = tiles[thread];
-    tile.resize(static_cast<size_t>(kTileRows) * kPieceTokens);
+    tile.resize(static_cast<size_t>(std::min(kTileRows, num_rows)) * kPieceTokens);
     const Range mine = split(pieces, thread, team.size());
     for (int piece = mine.begin; piece < mine.end; ++piece) {
       const int begin = piece * kPiecePanels, end = std::min(begin + kPiecePanels, head.num_panels);
@@ -49,7 +50,7 @@ void raw_scores(Transformer& model, const HeadInputs& in, int num_rows, const in
       for (int first = 0; first < num_rows; first += kTileRows) {
         const int rows = std::min(kTileRows, num_rows - first);
         multiply(kernels, panels_from(head, begin), 0, end - begin, in.inputs, shape.int8_activations, first, rows,
-                 tile.data(), kPieceTokens, false);
+                 tile.data(), kPieceTokens, false, model.schedule.of(num_rows).head);
         for (int r = 0; r < rows; ++r) {
           const float* logits = tile.data() + static_cast<int64_t>(r) * kPieceTokens;
           const size_t cell = static_cast<size_t>(first + r) * pieces + piece;
@@ -60,7 +61,9 @@ void raw_scores(Transformer& model, const HeadInputs& in, int num_rows, const in
         }
       }
     }
+    model.clock().worked(thread, Stage::kHead);
     team.barrier();
+    model.clock().waited(thread, Stage::kHead);
     const Range rows = split(num_rows, thread, team.size());
     for (int r = rows.begin; r < rows.end; ++r) {
       const float* m = maxima.data() + static_cast<size_t>(r) * pieces;
@@ -100,7 +103,7 @@ void renormalised_scores(Transformer& model, const HeadInputs& in, int num_rows,
       const Item& item = items[i];
       float logits[kPanel];
       multiply(model.kernels(), panels_from(model.head, item.panel), 0, 1, in.inputs, model.shape().int8_activations,
-               item.row, 1, logits, kPanel, false);
+               item.row, 1, logits, kPanel, false, {});
       for (int64_t c = item.begin; c < item.end; ++c) out[c] = logits[tokens[c] % kPanel];
     }
     team.barrier();
@@ -131,16 +134,16 @@ void child_scores(Transformer& model, const float* hidden, int num_rows, const i
 void full_logits(Transformer& model, const float* hidden, int num_rows, float* out) {
   HeadInputs in;
   prepare_head(model, hidden, num_rows, in);
-  const int vocab = model.shape().vocab, stride = padded(vocab);
-  std::vector<float> row(stride);
-  for (int r = 0; r < num_rows; ++r) {
-    model.team().run([&](int thread) {
-      const Range panels = split(model.head.num_panels, thread, model.team().size());
-      multiply(model.kernels(), model.head, panels.begin, panels.end, in.inputs, model.shape().int8_activations, r, 1,
-               row.data(), stride, false);
-    });
-    std::copy(row.begin(), row.begin() + vocab, out + static_cast<int64_t>(r) * vocab);
-  }
+  const int vocab = model.shape().vocab, width = padded(vocab);
+  std::vector<float> padded_rows(width == vocab ? 0 : static_cast<size_t>(num_rows) * width);
+  float* rows = width == vocab ? out : padded_rows.data();
+  model.team().run([&](int thread) {
+    const Range panels = split(model.head.num_panels, thread, model.team().size());
+    multiply(model.kernels(), model.head, panels.begin, panels.end, in.inputs, model.shape().int8_activations, 0,
+             num_rows, rows, width, false, model.schedule.of(num_rows).head);
+  });
+  for (int r = 0; rows != out && r < num_rows; ++r)
+    std::copy_n(rows + static_cast<int64_t>(r) * width, vocab, out + static_cast<int64_t>(r) * vocab);
 }
 
 }  // namespace adtrie

@@ -5,6 +5,7 @@
 // group takes it back exactly. Dense weights are the unsigned operand of vpdpbusd and the zero point enters as the
 // start value -zero * sum(x). Survivors are the signed operand, 16 * (code - 8): the activations that one byte
 // shuffle gathers are x + 128, and 128 * sum(weights) is taken off, computed once for all rows of a tile.
+#pragma once
 #include "kernels.h"
 
 namespace adtrie {
@@ -14,14 +15,14 @@ namespace {
 #define ADTRIE_UNROLL _Pragma("GCC unroll 8")
 #define ADTRIE_INLINE __attribute__((always_inline))
 
-constexpr int kStep = 6;  // panels that all rows pass over before the next ones
-
 struct Call {
   const Panels& w;
   const Int8Rows& x;
   float* y;
   int64_t ys;
   bool add;
+  const GemmPlan& plan;
+  const uint8_t* next;  // weights read after these, or null
 };
 
 // The activations of a tile, from its first row on. By value, so that stores need not reload it.
@@ -178,9 +179,15 @@ inline float scaled_sum(TileRows x, int r, int begin, int end) {
   return sum;
 }
 
-// FETCH: panels further on, `ahead` bytes past those in use, are fetched meanwhile.
+// Which of the tiles of rows over one piece of the weights this is: they take turns in fetching lines further on.
+struct Turn {
+  int index, count;
+  int64_t ahead;  // bytes from the codes in use to those to fetch, 0 where there are none
+};
+
+// FETCH: weights further on are fetched meanwhile, evenly, so that reading and multiplying overlap.
 template <Format FORM, bool MINS, bool FETCH, int R, int P>
-__attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int row, int64_t ahead) {
+__attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int row, Turn turn) {
   constexpr bool kDense = FORM == Format::kQ4 || FORM == Format::kQ8, kNibbles = FORM != Format::kQ8;
   constexpr int kLines = FORM == Format::kQ8 ? 8 : kDense ? 4 : 3, kWide = FORM == Format::kS14 ? 2 : 1;
   const int blocks = c.w.num_inputs / kBlock, per_group = c.w.group / kBlock, zero = c.w.zero;
@@ -196,7 +203,7 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
   for (int r = 0; r < R; ++r)
     ADTRIE_UNROLL
     for (int p = 0; p < P; ++p) part[r][p] = vset(0.0f), vstore(total[r][p], vset(0.0f));
-  int in_group = 0, group = 0;
+  int in_group = 0, group = 0, until_fetch = turn.index;
   const auto close_block = [&](int block, const __m512i sums[R][P]) ADTRIE_INLINE {
     add_block<R, P>(x, block, sums, part);
     if (++in_group < per_group) return;
@@ -217,10 +224,13 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
     in_group = 0, ++group;
   };
   for (int b = 0; b < blocks; b += kWide) {
-        ADTRIE_UNROLL
-    for (int p = 0; FETCH && p < P; ++p)
-      for (int i = 0; i < kLines; i += kDense ? 1 : 2)  // of three, the hardware fetches one beside another
-        _mm_prefetch(reinterpret_cast<const char*>(codes[p] + ahead + i * 64), _MM_HINT_T1);
+    for (int i = 0; FETCH && i < kLines; i += kDense ? 1 : 2) {  // of three, the hardware fetches one beside another
+      if (until_fetch-- > 0) continue;
+      until_fetch = turn.count - 1;
+      ADTRIE_UNROLL
+      for (int p = 0; p < P; ++p)
+        _mm_prefetch(reinterpret_cast<const char*>(codes[p] + turn.ahead + i * 64), _MM_HINT_T1);
+    }
     __m512i sums[R][P];
     if constexpr (kDense) {
       dense_block<kNibbles, MINS, R, P>(x, zero, codes, b, sums);
@@ -255,23 +265,15 @@ constexpr bool is_dense(Format form) { return form == Format::kQ4 || form == For
 constexpr int rows_of(Format form) { return is_dense(form) ? 4 : 8; }
 constexpr int panels_of(Format form, int rows) { return is_dense(form) ? 3 : form == Format::kS14 && rows > 2 ? 1 : 2; }
 
-// Which of the tiles of rows over one piece of the weights this is: they share fetching the next piece.
-struct Turn {
-  int index, count;
-  int64_t ahead;  // bytes from a panel to its successor in the next piece, 0 where there is none
-};
-
 template <Format FORM, bool MINS, int R>
 void dispatch_i8(const Call& c, const Stripe* stripes, int count, int row, int rows, Turn turn) {
   if constexpr (R > 0) {
     if (rows != R) return dispatch_i8<FORM, MINS, R - 1>(c, stripes, count, row, rows, turn);
     constexpr int P = panels_of(FORM, R);
     int i = 0;
-    for (; i + P <= count; i += P) {
-      const bool fetch = turn.ahead != 0 && i / P % turn.count == turn.index;
-      (fetch ? tile_i8<FORM, MINS, true, R, P> : tile_i8<FORM, MINS, false, R, P>)(c, stripes + i, row, turn.ahead);
-    }
-    for (; i < count; ++i) tile_i8<FORM, MINS, false, R, 1>(c, stripes + i, row, 0);
+    const auto run = turn.ahead != 0 ? tile_i8<FORM, MINS, true, R, P> : tile_i8<FORM, MINS, false, R, P>;
+    for (; i + P <= count; i += P) run(c, stripes + i, row, turn);
+    for (; i < count; ++i) tile_i8<FORM, MINS, false, R, 1>(c, stripes + i, row, turn);
   }
 }
 
@@ -279,26 +281,19 @@ void dispatch_i8(const Call& c, const Stripe* stripes, int count, int row, int r
 template <Format FORM, bool MINS>
 void panels_i8(const Call& c, const Stripe* stripes, int count, int rows) {
   constexpr int kRows = rows_of(FORM);
-  const int tiles = (rows + kRows - 1) / kRows;
-  for (int i = 0; i < count; i += kStep) {
-    const int some = i + kStep < count ? kStep : count - i;
-    const int64_t ahead = i + kStep < count ? stripes[i + kStep].codes - stripes[i].codes : 0;
+  const int tiles = (rows + kRows - 1) / kRows, step = c.plan.panels, far = step * c.plan.ahead;
+  const int64_t bytes = panel_bytes(FORM, c.w.num_inputs);
+  for (int i = 0; i < count; i += step) {
+    const int some = i + step < count ? step : count - i;
+    const int64_t ahead = far == 0          ? 0
+                          : i + far < count ? stripes[i + far].codes - stripes[i].codes
+                          : c.next          ? c.next + (i + far - count) * bytes - stripes[i].codes
+                                            : 0;
     for (int t = 0; t < tiles; ++t) {
       const int row = rows * t / tiles, next = rows * (t + 1) / tiles;
       dispatch_i8<FORM, MINS, kRows>(c, stripes + i, some, row, next - row, {t, tiles, ahead});
     }
   }
-}
-
-void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add) {
-  const Call call = {w, x, y, ys, add};
-  for_each_form(w, begin, end, [&](Format form, const Stripe* stripes, int count) {
-    auto run = form == Format::kS24   ? panels_i8<Format::kS24, false>
-               : form == Format::kS14 ? panels_i8<Format::kS14, false>
-               : form == Format::kQ4  ? (w.mins ? panels_i8<Format::kQ4, true> : panels_i8<Format::kQ4, false>)
-                                      : (w.mins ? panels_i8<Format::kQ8, true> : panels_i8<Format::kQ8, false>);
-    run(call, stripes, count, rows);
-  });
 }
 
 void gather_row(const int8_t* codes, int n, uint8_t* gather) {

@@ -110,21 +110,33 @@ struct AttendTile {
   int64_t ld;
 };
 
+constexpr int64_t kPeakRound = 2 * 12 * 64;
+
+// How a quantized linear is multiplied; the result does not depend on it. Instruction sets ignore what they lack.
+struct GemmPlan {
+  bool widen = false;   // codes widened to bytes once for all rows; false: decoded in registers for each few rows
+  int32_t panels = 6;   // panels that all rows pass over before the next ones (not widened)
+  int32_t ahead = 1;    // so many times that far ahead weights are fetched into the second-level cache; 0: not
+};
+
 struct KernelTable {
   const char* name;
   // y[r, 16*p + j] (+)= sum_k W[16*p + j, k] x[r, k]  for panels p in [begin, end)
-  // gemm_f32 takes kF32 and kBF16, the others every quantized form.
+  // gemm_f32 takes kF32 and kBF16, the others every quantized form. next: weights that will be read after these, or
+  // null; their first panels may be fetched.
   void (*gemm_f32)(const Panels&, int begin, int end, const float* x, int64_t x_stride, int rows, float* y,
                    int64_t y_stride, bool add);
   void (*gemm_q_f32)(const Panels&, int begin, int end, const float* x, int64_t x_stride, int rows, float* y,
                      int64_t y_stride, bool add);
   void (*gemm_q_i8)(const Panels&, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t y_stride,
-                    bool add);
+                    bool add, const GemmPlan&, const void* next);
   // One row of Int8Rows::gather of n inputs, n % 16 == 0.
   void (*gather_row)(const int8_t* codes, int n, uint8_t* gather);
   // Per block of 32: scale = max|x| / 127, code = round-half-even(x * 127 / max|x|).
   void (*quantize_row)(const float* x, int n, int8_t* codes, float* scales, int32_t* sums);
   void (*rms_norm)(const float* x, const float* weight, float epsilon, int n, float* y);
+  // Rotary embedding of one head in place: (a, b) of the halves -> (a cos - b sin, b cos + a sin), no fused sums.
+  void (*rotate)(float* head, const float* cosine, const float* sine, int half);
   void (*swiglu)(const float* gate, const float* up, int n, float* y);
   // Softmax attention of a tile of queries over the rows of their paths; rows * heads <= kMaxQueries.
   void (*attend)(const AttendTile&);
@@ -132,6 +144,8 @@ struct KernelTable {
   void (*log_sum_exp)(const float* x, int n, float* max, float* sum);
   // Bytes read per call are len; returns a checksum so that the read cannot be optimised away (bandwidth probe).
   uint64_t (*read_bytes)(const void* data, size_t len);
+  // `rounds` times kPeakRound multiplications and additions of bytes from registers (peak probe); a checksum.
+  uint64_t (*multiply_bytes)(int64_t rounds);
 };
 
 const KernelTable& scalar_kernels();

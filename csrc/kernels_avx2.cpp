@@ -84,11 +84,26 @@ uint64_t read_bytes(const void* data, size_t len) {
   return static_cast<uint64_t>(_mm256_extract_epi64(a, 0) ^ _mm256_extract_epi64(a, 3));
 }
 
+uint64_t multiply_bytes(int64_t rounds) {
+  __m256i sums[12];
+  for (int i = 0; i < 12; ++i) sums[i] = _mm256_set1_epi16(static_cast<short>(i));
+  __m256i codes = _mm256_set1_epi8(3);
+  const __m256i x = _mm256_set1_epi8(5);
+  for (int64_t r = 0; r < rounds; ++r)
+    for (int half = 0; half < 2; ++half) {
+      asm("" : "+x"(codes));
+      _Pragma("GCC unroll 12") for (int i = 0; i < 12; ++i)
+        sums[i] = _mm256_add_epi16(sums[i], _mm256_maddubs_epi16(codes, x));
+    }
+  for (int i = 1; i < 12; ++i) sums[0] = _mm256_xor_si256(sums[0], sums[i]);
+  return static_cast<uint64_t>(_mm256_extract_epi64(sums[0], 0));
+}
+
 }  // namespace
 
 const KernelTable* avx2_kernels() {
   static const KernelTable table = {"avx2",   gemm_f32, gemm_q_f32, gemm_q_i8,   gather_row, quantize_row,
-                                    rms_norm, swiglu,   attend,     log_sum_exp, read_bytes};
+                                    rms_norm, rotate,     swiglu,   attend,     log_sum_exp, read_bytes, multiply_bytes};
   return &table;
 }
 

@@ -39,7 +39,7 @@ inline vf vbf16(const uint8_t* p, int odd) {
 
 #include "kernels_float.h"
 #include "attention.h"
-#include "int8_avx512.h"
+#include "int8_many_avx512.h"
 
 namespace adtrie {
 namespace {
@@ -71,11 +71,25 @@ uint64_t read_bytes(const void* data, size_t len) {
   return static_cast<uint64_t>(_mm512_reduce_add_epi64(a));
 }
 
+uint64_t multiply_bytes(int64_t rounds) {
+  __m512i sums[12];
+  for (int i = 0; i < 12; ++i) sums[i] = _mm512_set1_epi32(i);
+  __m512i codes = _mm512_set1_epi8(3);
+  const __m512i x = _mm512_set1_epi8(5);
+  for (int64_t r = 0; r < rounds; ++r) {
+    asm("" : "+v"(codes));
+    _Pragma("GCC unroll 12")
+    for (int i = 0; i < 12; ++i) sums[i] = _mm512_dpbusd_epi32(sums[i], codes, x);
+  }
+  for (int i = 1; i < 12; ++i) sums[0] = _mm512_xor_si512(sums[0], sums[i]);
+  return static_cast<uint64_t>(_mm512_reduce_add_epi64(sums[0]));
+}
+
 }  // namespace
 
 const KernelTable* avx512_kernels() {
   static const KernelTable table = {"avx512", gemm_f32, gemm_q_f32, gemm_q_i8,   gather_row, quantize_row,
-                                    rms_norm, swiglu,   attend,     log_sum_exp, read_bytes};
+                                    rms_norm, rotate,     swiglu,   attend,     log_sum_exp, read_bytes, multiply_bytes};
   return &table;
 }
 

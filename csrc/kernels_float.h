@@ -53,6 +53,20 @@ void rms_norm(const float* x, const float* weight, float epsilon, int n, float* 
   for (; i < n; ++i) y[i] = weight[i] * (x[i] * inverse);
 }
 
+void rotate(float* head, const float* cosine, const float* sine, int half) {
+  int i = 0;
+  for (; i + W <= half; i += W) {
+    const vf a = vload(head + i), b = vload(head + half + i), c = vload(cosine + i), s = vload(sine + i);
+    vstore(head + i, vsub(vmul(a, c), vmul(b, s)));
+    vstore(head + half + i, vadd(vmul(b, c), vmul(a, s)));
+  }
+  for (; i < half; ++i) {
+    const float a = head[i], b = head[i + half];
+    head[i] = a * cosine[i] - b * sine[i];
+    head[i + half] = b * cosine[i] + a * sine[i];
+  }
+}
+
 void swiglu(const float* gate, const float* up, int n, float* y) {
   const vf one = vset(1.0f), zero = vset(0.0f);
   for (int i = 0; i < n; i += W) {  // n is a multiple of 16

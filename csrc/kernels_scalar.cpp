@@ -93,7 +93,8 @@ inline float dot_i8(const Panels& w, Format form, const Stripe& stripe, int lane
   return total;
 }
 
-void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add) {
+void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add,
+               const GemmPlan&, const void*) {
   for_each_form(w, begin, end, [&](Format form, const Stripe* stripes, int count) {
     for (int i = 0; i < count; ++i)
       for (int r = 0; r < rows; ++r)
@@ -136,11 +137,24 @@ uint64_t read_bytes(const void* data, size_t len) {
   return a ^ b ^ c ^ d;
 }
 
+uint64_t multiply_bytes(int64_t rounds) {
+  uint32_t sums[12] = {};
+  volatile uint32_t code = 3;
+  for (int64_t r = 0; r < rounds; ++r) {
+    const uint32_t value = code;
+    for (int k = 0; k < 64; ++k)
+      for (uint32_t& sum : sums) sum += value * static_cast<uint32_t>(k);
+  }
+  uint64_t out = 0;
+  for (uint32_t sum : sums) out ^= sum;
+  return out;
+}
+
 }  // namespace
 
 const KernelTable& scalar_kernels() {
   static const KernelTable table = {"scalar", gemm_f32, gemm_q_f32, gemm_q_i8,   gather_row, quantize_row,
-                                    rms_norm, swiglu,   attend,     log_sum_exp, read_bytes};
+                                    rms_norm, rotate,     swiglu,   attend,     log_sum_exp, read_bytes, multiply_bytes};
   return table;
 }
 

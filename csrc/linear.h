@@ -25,9 +25,14 @@ struct Int8Buffer {
     if (gather.size() < bytes) gather.resize(bytes);
   }
   void quantize(const KernelTable& kernels, int r, const float* x, int width, bool sparse) {
-    const int64_t blocks = width / kBlock, at = static_cast<int64_t>(r) * width;
-    kernels.quantize_row(x, width, codes.data() + at, scales.data() + r * blocks, sums.data() + r * blocks);
-    if (sparse) kernels.gather_row(codes.data() + at, width, gather.data() + 2 * at);
+    quantize_part(kernels, r, x, width, 0, width, sparse);
+  }
+  // The same of columns [begin, begin + count) of a row, whole blocks.
+  void quantize_part(const KernelTable& kernels, int r, const float* x, int width, int begin, int count, bool sparse) {
+    const int64_t block = static_cast<int64_t>(r) * (width / kBlock) + begin / kBlock;
+    const int64_t at = static_cast<int64_t>(r) * width + begin;
+    kernels.quantize_row(x, count, codes.data() + at, scales.data() + block, sums.data() + block);
+    if (sparse) kernels.gather_row(codes.data() + at, count, gather.data() + 2 * at);
   }
   Int8Rows from(int first, int width) const {
     const int64_t blocks = width / kBlock;
@@ -50,10 +55,12 @@ inline bool wants_int8(const Panels& w, bool int8_activations) {
 
 // y[r, 16*p...] (+)= W x for panels [begin, end) of w and `rows` input rows from `first`.
 inline void multiply(const KernelTable& kernels, const Panels& w, int begin, int end, const Inputs& x, bool int8,
-                     int first, int rows, float* y, int64_t y_stride, bool add) {
+                     int first, int rows, float* y, int64_t y_stride, bool add, const GemmPlan& plan,
+                     const void* next = nullptr) {
   if (begin >= end || rows <= 0) return;
   if (wants_int8(w, int8))
-    kernels.gemm_q_i8(w, begin, end, x.int8->from(first, w.num_inputs), rows, y, y_stride, add);
+    kernels.gemm_q_i8(w, begin, end, x.int8->from(first, w.num_inputs), rows, y, y_stride, add, plan,
+                      next);
   else if (w.group == 0)
     kernels.gemm_f32(w, begin, end, x.values + first * x.stride, x.stride, rows, y, y_stride, add);
   else

@@ -9,6 +9,8 @@
 #include "kernels.h"
 #include "packing.h"
 #include "parallel.h"
+#include "schedule.h"
+#include "stage_clock.h"
 
 namespace adtrie {
 
@@ -40,6 +42,8 @@ class RowMemory {
 class Transformer {
  public:
   Transformer(const Shape& shape, const KernelTable& kernels, int num_threads);
+  // The same weights with threads of its own; `weights` must outlive it.
+  Transformer(const Transformer& weights, int num_threads);
 
   Arena arena;
   std::vector<std::shared_ptr<const void>> borrowed;  // memory that linears refer to
@@ -47,51 +51,71 @@ class Transformer {
   std::vector<Layer> layers;
   std::vector<float> final_norm, rope_frequencies;  // rope_frequencies [head_size / 2]
   Panels embed, head;
+  Schedule schedule;
 
   const Shape& shape() const { return shape_; }
   const KernelTable& kernels() const { return kernels_; }
   ThreadTeam& team() { return team_; }
+  StageClock& clock() { return clock_; }
   int head_stride() const { return head_stride_; }
 
  private:
   Shape shape_;
   const KernelTable& kernels_;
   ThreadTeam team_;
+  StageClock clock_;
   int head_stride_;  // head_size rounded up to whole vectors of 16
 };
 
-// Keys and values of the rows of one token tree. Row i continues row parents[i] (-1: the beginning).
+// Keys and values of rows and where each row stands. Row i continues row parents[i] (-1: the beginning).
+struct CacheRows {
+  CacheRows(const Shape& shape, int head_stride, int num_rows);
+
+  bool is_fed(int row) const { return lengths[row] > 0; }
+  // Row `row`, not fed, continues `parent`, which is fed or -1.
+  void place(int row, int parent) {
+    run_starts[row] = row > 0 && parent == row - 1 ? run_starts[parent] : row;
+    lengths[row] = parent < 0 ? 1 : lengths[parent] + 1;
+    parents[row] = parent;
+  }
+
+  const int max_rows;
+  RowMemory memory;
+  // Committed as rows are used. lengths: tokens on the path to a row, itself included; 0: not fed.
+  std::unique_ptr<int32_t[], void (*)(void*)> lengths, parents, run_starts;
+};
+
+// One forward at a time over rows, which several caches of models on the same weights may share: then each feeds
+// rows that no other feeds or continues at that moment.
 class Cache {
  public:
-  Cache(Transformer& model, int max_rows);
+  Cache(Transformer& model, std::shared_ptr<CacheRows> rows);
   ~Cache();
 
-  int num_rows() const { return static_cast<int>(parents_.size()); }
-  int max_rows() const { return max_rows_; }
-  void truncate(int num_rows);
-
-  // Appends T rows; hidden float[T, H] after the final norm. Tokens, parents and room are checked by the caller.
-  void forward(const int32_t* tokens, const int32_t* parents, int num_tokens, float* hidden);
-  // Position of row i, counted from the beginning of its path.
-  int position(int row) const { return positions_[row]; }
+  CacheRows& rows() const { return *rows_; }
+  std::shared_ptr<CacheRows> share_rows() const { return rows_; }
+  // Feeds T rows that were placed, places int32[T], each after its parent; hidden float[rows asked for, H] after the
+  // final norm, asked uint8[T], all where null.
+  void forward(const int32_t* tokens, const int32_t* places, int num_tokens, const uint8_t* asked, float* hidden);
 
  private:
   struct Scratch;
-  void forward_chunk(const int32_t* tokens, int first, int num_tokens, float* hidden);
-  void append_rows(const int32_t* parents, int num_tokens);
-  void collect_runs(int first, int num_tokens);
-  void embed_rows(const int32_t* tokens, int first, Range range);
+  struct Worker;
+  int forward_chunk(const int32_t* tokens, const int32_t* places, int num_tokens, const uint8_t* asked, float* hidden);
+  void keep_rows(const std::vector<int>& asked);
+  void collect_runs(const int32_t* places, int num_tokens);
+  void embed_rows(const int32_t* tokens, const int32_t* places, Range range);
   void rotate_head(float* head, const float* bias, const std::vector<float>& norm, int r);
-  void place_heads(int index, int first, Range items);
+  void place_heads(int index, const int32_t* places, Range rows, Range heads);
+  void place_head(int index, int r, int h, int place);
+  bool attends_int8(int index) const;  // the 8-bit form of its output comes with it
   void attend_rows(int index, int num_tokens, int thread, int num_threads);
   float* keys(int layer, int kv_head) const;
   float* values(int layer, int kv_head) const;
 
   Transformer& model_;
-  int max_rows_;
-  RowMemory memory_;
+  std::shared_ptr<CacheRows> rows_;
   std::unique_ptr<Scratch> scratch_;
-  std::vector<int32_t> parents_, positions_, run_starts_;
 };
 
 // Child scores: for rows r of hidden [R, H], children tokens[ptr[r], ptr[r+1]) ascending, to out[C] the

@@ -177,6 +177,32 @@ def test_seeds_join_a_narrow_beam_and_leave_exact_as_it_is(
         model.target("hat", catalogue, template=SHORT, seeds=[5])
 
 
+@pytest.mark.parametrize("mode", ["exact", "verify", "stepwise"])
+def test_a_fusion_is_a_constant_per_entry_and_request(
+    model: adtrie.Model, catalogue: adtrie.Catalogue, mode: Mode
+) -> None:
+    nats = {"text": 30.0, "past": 11.0, "larger": -3.0, "seen": 2.0, "frequency": 0.5}
+    fusion = adtrie.Fusion(nats, 0.0, nats, {})
+    near = adtrie.Neighbours(catalogue, [("a beret", 3), ("cap", 3), ("boots", 0)], 1, fusion=fusion)
+    for query in ("red cap", "boots", "zzz"):
+        for prior in (None, adtrie.Prior([0.0, -5.0, 3.0, 0.0, 1.0])):
+            constant = near.bonus(query) + (prior.values if prior else 0.0)
+            plain = model.target(query, catalogue, 5, template=SHORT)
+            entry_of = {catalogue.text(entry): entry for entry in range(5)}
+            wanted = {hit.text: hit.score + constant[entry_of[hit.text]] for hit in plain}
+            found = model.target(query, catalogue, 5, mode, template=SHORT, prior=prior, seeds=near)
+            assert {hit.text: hit.score for hit in found} == pytest.approx(wanted, abs=1e-3)
+            assert [hit.text for hit in found] == sorted(wanted, key=lambda text: -wanted[text])
+            first = model.target(query, catalogue, 1, mode, width=1, template=SHORT, prior=prior, seeds=near)
+            reached = wanted if mode == "exact" else {catalogue.text(at): 0 for at in near.of(query)}
+            assert first[0].score >= max((wanted[text] for text in reached), default=-np.inf) - 1e-3
+            denied = found[0]
+            within = model.target(
+                query, catalogue, 4, template=SHORT, prior=prior, seeds=near, deny_ids=denied.ids
+            )
+            assert [hit.text for hit in within] == [hit.text for hit in found if hit is not denied]
+
+
 def test_a_prior_of_another_catalogue_is_refused(model: adtrie.Model, catalogue: adtrie.Catalogue) -> None:
     with pytest.raises(InputError, match="prior: expected 5 entries as in the catalogue, got 6"):
         model.target("hat", catalogue, template=SHORT, prior=adtrie.Prior(np.zeros(6)))

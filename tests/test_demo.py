@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from adtrie import demo
+from adtrie.api import Model, load_model
+from adtrie.catalogue import Catalogue
 from adtrie.cli import app
 from adtrie.creative import Creative, Drafts
+from adtrie.demo import compression, writing
+from adtrie.demo import run as demo
 from adtrie.errors import ModelError
-from adtrie.evaluate import Brief, CreativeTask
+from adtrie.evaluate import Brief, CreativeTask, Pair
 from adtrie.models.alias import cached_path
-from adtrie.prompt import CREATE_TEMPLATE
+from adtrie.prompt import CREATE_TEMPLATE, PromptTemplate
 from adtrie.request import Hit, Hits
 
 
@@ -71,11 +77,14 @@ def test_the_report_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
         answers=(demo.Answer("a \x1b[31mlisting", "right", (("right", -1.0), ("wrong", -2.0))),),
         quality=(demo.Quality("tiny, untuned", 0.5, 0.75, 200), demo.Quality("TF-IDF floor", 0.8, 0.9, 200)),
         costs=(cost,),
+        compressed=compression.Compressed(
+            "demo", 4.0, 67_000_000, 134_000_000, 0.931, 2.5, 2.4, 10.0, 15.0, 99.6
+        ),
         num_agreeing=40,
         ad_text=demo.AdText("name: A\x1b[31m", "A is a pub.", "e2e", 12, 4, 13),
         seconds={"load": 1.0, "requests": 2.0, "total": 4.0},
     )
-    monkeypatch.setattr(demo, "run", lambda plan, note, advance: report)
+    monkeypatch.setattr(demo, "run", lambda *parts: report)
     result = CliRunner().invoke(app, ["demo"])
     assert result.exit_code == 0, result.stderr
     assert "  *    -1.000  right" in result.stdout
@@ -83,6 +92,9 @@ def test_the_report_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Ad text (adapter e2e)" in result.stdout
     assert "12 tokens in 4 forwards (3.0 per forward); without guesses the same text in 13" in result.stdout
     assert "2.50x  7/40" in result.stdout
+    assert "4.00 bits per weight, 67 MB in place of 134 MB" in result.stdout
+    assert "10.0 ms in place of 15.0 ms (1.50x)" in result.stdout
+    assert "unchanged in 93.1 %, perplexity 2.500 in place of 2.400" in result.stdout
     assert "on all 40 listings" in result.stdout
     assert "\x1b" not in result.stdout
 
@@ -126,24 +138,45 @@ def test_the_ad_text_is_checked_against_plain_decoding(monkeypatch: pytest.Monke
 
     brief = Brief("name: A", ("A is a pub",), "train", (("name", "A"),))
     task = CreativeTask("e2e", (brief, Brief("name: B", ("B",), "test", (("name", "B"),))))
-    monkeypatch.setattr(demo, "load_creative_task", lambda name: task)
+    monkeypatch.setattr(writing, "load_creative_task", lambda name: task)
     loaded: list[object] = []
-    monkeypatch.setattr(demo, "load_model", lambda name, adapter: loaded.append(adapter) or Writer())
+    monkeypatch.setattr(writing, "load_model", lambda name, adapter: loaded.append(adapter) or Writer())
     if broken:
         with pytest.raises(ModelError, match="drafted and plain text differ"):
-            demo._ad_text(demo.Plan(writer="e2e"), Writer())  # type: ignore[arg-type]
+            writing.write_ad(Writer(), "m", "e2e", own=False)  # type: ignore[arg-type]
         return
-    made = demo._ad_text(demo.Plan(adapter="pricerunner", writer="e2e"), Writer())  # type: ignore[arg-type]
+    made = writing.write_ad(Writer(), "m", "e2e", own=False)  # type: ignore[arg-type]
     assert made == demo.AdText("name: B", "text", "e2e", 6, 2, 7)
     assert (made.tokens_per_forward, loaded) == (3.0, ["e2e"])
-    demo._ad_text(demo.Plan(), Writer())  # type: ignore[arg-type]
+    writing.write_ad(Writer(), "m", None, own=True)  # type: ignore[arg-type]
     assert loaded == ["e2e"]  # the model at hand will do
+
+
+def test_a_compressed_model_answers_the_same_requests(tmp_path: Path) -> None:
+    folder = tmp_path / "llama"
+    shutil.copytree(Path(__file__).parent / "golden" / "llama", folder)
+    rows = [Pair(query, "shoes", "test") for query in ("red shoes", "blue hat", "old hat")]
+    template = PromptTemplate("Q: ", "\nA:")
+    told: list[float] = []
+    with closing(load_model(folder)) as model:
+        catalogue = Catalogue.build(["shoes", "hat"], model)
+
+        def ask(model: Model, query: str) -> Hits:
+            return model.target(query, catalogue, 2, "verify", width=2, template=template)
+
+        found, answers = compression.demonstrate(
+            model, str(folder), None, "demo", rows, 2, ask, lambda what, share: told.append(share)
+        )
+    assert [sorted(hit.text for hit in hits) for hits in answers] == [["hat", "shoes"]] * 3
+    assert found.bits_per_weight <= 5 and min(found.full_bytes, found.num_bytes, found.p50_ms) > 0
+    assert 0 <= found.top1_agreement <= 1 and found.perplexity != found.full_perplexity
+    assert told == sorted(told) and told
 
 
 @pytest.mark.model
 @pytest.mark.skipif(not cached_path("smollm2-135m").exists(), reason="smollm2-135m is not cached: make demo")
 def test_a_short_demonstration(monkeypatch: pytest.MonkeyPatch) -> None:
-    short = demo.Plan(num_listings=2, num_quality=3, num_timed=2, num_exact=1)
+    short = demo.Plan(num_listings=2, num_quality=3, num_timed=2, num_exact=1, preset=None, budget_s=1e6)
     monkeypatch.setattr(demo, "plan_for", lambda model, adapter: short)
     result = CliRunner().invoke(app, ["demo", "--json"])
     assert result.exit_code == 0, result.stderr

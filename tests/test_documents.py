@@ -33,7 +33,17 @@ def test_the_readme_names_every_command_and_variable() -> None:
     from adtrie.cli.doctor import ENVIRONMENT
 
     commands = {path.stem for path in (ROOT / "src/adtrie/cli").glob("*.py")}
-    shared = {"__init__", "catalogues", "coding", "download", "explanation", "measure", "neighbours"}
+    shared = {
+        "__init__",
+        "answers",
+        "catalogues",
+        "coding",
+        "download",
+        "explanation",
+        "fusing",
+        "measure",
+        "neighbours",
+    }
     shared |= {"options", "packed_tables", "queries", "terminal", "text_files", "training_progress"}
     assert all(f"`adtrie {name}" in README for name in commands - shared)
     assert all(f"`{name}`" in README for name in ENVIRONMENT)

@@ -32,6 +32,8 @@ ALLOWED: dict[str, set[str] | None] = {
     "evaluate": ANYTHING,
     "request": {"errors", "catalogue", "search"},
     "lookup": CORE | {"catalogue", "search", "request"},
+    "question": CORE | {"catalogue", "models", "prompt", "search", "request", "lookup"},
+    "concurrency": CORE | {"catalogue", "models", "engine", "prompt", "search", "request", "question"},
     "creative": CORE | {"models", "prompt", "search"},
     "api": ANYTHING,
     "explain": ANYTHING,
@@ -84,7 +86,7 @@ def test_no_torch_in_the_package(path: Path) -> None:
 
 def test_a_fresh_process_stays_light() -> None:
     program = (
-        "import sys, adtrie, adtrie.cli, adtrie.api, adtrie.demo, adtrie.evaluate\n"
+        "import sys, adtrie, adtrie.cli, adtrie.api, adtrie.demo.run, adtrie.evaluate\n"
         "heavy = {'torch', 'transformers', 'sklearn', 'pyarrow', 'pandas', 'scipy'} & set(sys.modules)\n"
         "sys.exit(f'imported: {sorted(heavy)}' if heavy else 0)"
     )

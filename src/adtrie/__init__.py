@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from adtrie.api import Model, load_model
-    from adtrie.catalogue import Bids, Catalogue, EntrySet, Neighbours, Prior, Selection
+    from adtrie.catalogue import Bids, Catalogue, EntrySet, Fusion, Neighbours, Prior, Selection
     from adtrie.creative import Creative, Drafts
     from adtrie.errors import (
         AdtrieError,
@@ -31,7 +31,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "adtrie.api": ("Model", "load_model"),
     "adtrie.request": ("Hit", "Hits", "TargetOptions"),
-    "adtrie.catalogue": ("Bids", "Catalogue", "EntrySet", "Neighbours", "Prior", "Selection"),
+    "adtrie.catalogue": ("Bids", "Catalogue", "EntrySet", "Fusion", "Neighbours", "Prior", "Selection"),
     "adtrie.creative": ("Creative", "Drafts"),
     "adtrie.live": ("LiveCatalogue",),
     "adtrie.prompt": ("PromptTemplate",),
@@ -57,6 +57,7 @@ __all__ = [
     "Drafts",
     "EntrySet",
     "FormatError",
+    "Fusion",
     "Hit",
     "Hits",
     "InputError",

@@ -32,8 +32,30 @@ class Model:
 
     def tie_head(self) -> None: ...
 
+    def with_threads(self, arg: int, /) -> Model:
+        """The same weights, in place, with threads of its own."""
+
     @property
     def weight_bytes(self) -> int: ...
+
+    def set_schedule(self, arg: Annotated[NDArray[numpy.int32], dict(shape=(None, None), order='C', device='cpu', writable=False)], /) -> None:
+        """
+        int32[n, 21]: rows, one_thread, norm_alone, mlp_norm_alone, whole_heads, gate_panels, then widen, panels and ahead of qkv, o, gate_up, down and head; rows ascending.
+        """
+
+    @property
+    def schedule(self) -> NDArray[numpy.int32]: ...
+
+    @property
+    def linear_bytes(self) -> dict:
+        """Bytes of the linears of all layers by stage, and of the head."""
+
+    def profile(self, on: bool) -> None:
+        """Counts the seconds of every stage from now on, or no longer."""
+
+    @property
+    def stage_seconds(self) -> dict:
+        """By stage: (working, waiting) seconds of each thread."""
 
     @property
     def isa(self) -> str: ...
@@ -63,6 +85,26 @@ class Session:
     def logits(self, arg: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], /) -> NDArray[numpy.float32]:
         """Logits float32[R, V] of hidden rows."""
 
+class Lane:
+    @overload
+    def __init__(self, model: Model, max_rows: int) -> None: ...
+
+    @overload
+    def __init__(self, model: Model, sharing: Lane) -> None: ...
+
+    @property
+    def max_rows(self) -> int: ...
+
+    def release(self, arg: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], /) -> None:
+        """
+        Frees places. With a row all rows that continue it must go, and no forward may be using them.
+        """
+
+    def score(self, tokens: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], parents: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], places: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], child_ptr: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], children: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], renormalise: bool) -> NDArray[numpy.float32]:
+        """
+        Log-probabilities float32[C] of the listed children of rows fed to `places`; parents are places, or -1.
+        """
+
 class Linear:
     @overload
     def __init__(self, arg: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], /) -> None: ...
@@ -87,7 +129,7 @@ class Linear:
     def multiply(self, arg0: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], arg1: str, /) -> NDArray[numpy.float32]:
         """y float32[T, padded N] by float activations."""
 
-    def multiply_int8(self, arg0: Annotated[NDArray[numpy.int8], dict(shape=(None, None), order='C', device='cpu', writable=False)], arg1: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], arg2: Annotated[NDArray[numpy.int32], dict(shape=(None, None), order='C', device='cpu', writable=False)], arg3: str, /) -> NDArray[numpy.float32]:
+    def multiply_int8(self, codes: Annotated[NDArray[numpy.int8], dict(shape=(None, None), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], sums: Annotated[NDArray[numpy.int32], dict(shape=(None, None), order='C', device='cpu', writable=False)], isa: str, widen: bool = False, panels: int = 6, ahead: int = 1) -> NDArray[numpy.float32]:
         """
         y float32[T, padded N] by 8-bit activations: codes[T, K], scales[T, K/32], sums[T, K/32].
         """
@@ -95,7 +137,7 @@ class Linear:
     def time_float(self, x: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], isa: str, repeats: int) -> list[float]:
         """Seconds of each of so many multiplications in a row."""
 
-    def time_int8(self, codes: Annotated[NDArray[numpy.int8], dict(shape=(None, None), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], sums: Annotated[NDArray[numpy.int32], dict(shape=(None, None), order='C', device='cpu', writable=False)], isa: str, repeats: int) -> list[float]:
+    def time_int8(self, codes: Annotated[NDArray[numpy.int8], dict(shape=(None, None), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], sums: Annotated[NDArray[numpy.int32], dict(shape=(None, None), order='C', device='cpu', writable=False)], isa: str, repeats: int, widen: bool = False, panels: int = 6, ahead: int = 1) -> list[float]:
         """Seconds of each of so many multiplications in a row."""
 
 def quantize_rows(arg0: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], arg1: str, /) -> tuple:
@@ -103,3 +145,11 @@ def quantize_rows(arg0: Annotated[NDArray[numpy.float32], dict(shape=(None, None
 
 def read_bandwidth(bytes: int, num_threads: int, repeats: int) -> list[float]:
     """Bytes per second of each sequential read of one buffer by all threads."""
+
+def barrier_seconds(num_threads: int) -> float:
+    """Least seconds of one meeting of all threads."""
+
+def int8_peak(num_threads: int, repeats: int) -> list[float]:
+    """
+    Multiplications and additions of bytes per second of all threads, each of several tries.
+    """

@@ -7,31 +7,34 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adtrie.catalogue import Bonus, Catalogue, EntrySet, Neighbours, Selection
+from adtrie.concurrency import MAX_CONCURRENCY, Concurrent, in_order
 from adtrie.config import ModelSpec
 from adtrie.creative import Creative, Drafts, Writer
 from adtrie.engine import Engine, Session
 from adtrie.engine.engine import Activations
 from adtrie.engine.pooling import mean_hidden_states
 from adtrie.engine.weights import WeightFormat
-from adtrie.errors import InputError
-from adtrie.lookup import NOTHING, Lookup, Run
+from adtrie.errors import AdtrieError, InputError
+from adtrie.lookup import Lookup, Run
 from adtrie.models import AdaptedCheckpoint, Checkpoint, Tokenizer, open_tuned
 from adtrie.prompt import CREATE_TEMPLATE, DEFAULT_TEMPLATE, PromptTemplate, normalise_query
-from adtrie.request import SESSION_ROWS, Hit, Hits, Mode, Score, TargetOptions
+from adtrie.question import Question
+from adtrie.request import SESSION_ROWS, Hits, Mode, Score, TargetOptions
 from adtrie.search.budget import Prefer
 from adtrie.search.deadline import Clock, Deadline, Pace
 from adtrie.search.enumerate import score_entries
+from adtrie.search.generate import Beams
 from adtrie.search.sampling import Sampling
-from adtrie.search.scorer import SearchResult
+from adtrie.search.scorer import check_count
 from adtrie.search.text_rules import TextRules
 
 MAX_SESSIONS = 4  # each holds the keys and values of one template's prefix
@@ -127,7 +130,8 @@ class Model:
         first. `at_most` limits how many entries of each value of an attribute are returned.
         `where`, `allow_ids`, `deny_ids` bound what may be returned (`Catalogue.select`, which see for many
         requests with one selection). `seeds`: entries by number, or the neighbours of each query, scored
-        besides what the search finds: exact finds the same in fewer rows, a beam cannot lose them. Raises
+        besides what the search finds: exact finds the same in fewer rows, a beam cannot lose them. A fusion
+        of the neighbours adds what it says to each entry's score, as a prior does. Raises
         InputError for a query, option or filter that is wrong, CatalogueError for a catalogue of another
         tokenizer, CapacityError for a prompt above the context.
         """
@@ -154,28 +158,56 @@ class Model:
         deadline = None
         if options.deadline_ms is not None:
             deadline = Deadline(options.deadline_ms, self.engine.latency(), self._clock, self._pace)
-        text = normalise_query(query)
         template = template or self.template
-        catalogue.check_tokenizer(self.tokenizer.fingerprint)
-        if selection is not None and selection.whole is not catalogue.trie:
-            raise InputError("selection: made for another catalogue; make it with select() of this one")
-        if selection is None:
-            selection = catalogue.everything
+        question = Question.of(query, catalogue, options, template, prior, selection, seeds, self.tokenizer)
         with self._lock:
             session = self._session(template, options)
-            started = time.perf_counter()
-            prompt = template.query_tokens(text, self.tokenizer)
-            named = seeds.of(text) if isinstance(seeds, Neighbours) else seeds
-            lookup = Lookup.of(catalogue, options, prior, selection, named)
-            result = NOTHING
-            if lookup is not None:
-                run = lookup.run if observe is None else observe(lookup)
-                result = run(session, prompt, self.engine.latency, deadline)
-            hits = _hits(catalogue, result, selection)
-            ms = (time.perf_counter() - started) * 1e3
-            if deadline is not None:
-                deadline.finish()
-        return Hits(query, hits, float(result.gap), result.forwards, result.rows, ms)
+            return question.answer(session, self.engine.latency, deadline, observe)
+
+    def target_many(
+        self,
+        queries: Iterable[str],
+        catalogue: Catalogue,
+        k: int = 10,
+        mode: Mode = "exact",
+        score: Score = "raw",
+        *,
+        concurrency: int = 64,
+        template: PromptTemplate | None = None,
+        prior: Bonus | None = None,
+        where: str | EntrySet | None = None,
+        allow_ids: Iterable[str | int] | None = None,
+        deny_ids: Iterable[str | int] | None = None,
+        seeds: Neighbours | ArrayLike | None = None,
+        **options: Any,
+    ) -> Iterator[Hits | AdtrieError]:
+        """The answers of `target` to many queries, in their order, up to `concurrency` at the same time.
+
+        In place of an answer the error that `target` would raise for that query. `options` are the others of
+        `TargetOptions`. Queries are read as answers are taken. In exact mode `prefer` auto saves rows: where
+        gap is 0 the answer is the same, else what `target` gives with `prefer` rows. Raises at once what
+        holds for all queries.
+        """
+        asked = TargetOptions(k, mode, score, **options)
+        bounded = where is not None or allow_ids is not None or deny_ids is not None
+        selection = catalogue.select(where, allow_ids=allow_ids, deny_ids=deny_ids) if bounded else None
+        catalogue.check_tokenizer(self.tokenizer.fingerprint)
+        check_count("concurrency", concurrency, MAX_CONCURRENCY)
+
+        def answers() -> Iterator[Hits | AdtrieError]:
+            with self.concurrent(score, template, concurrency) as company:
+                ask = lambda query: company.submit(query, catalogue, asked, prior, selection, seeds)  # noqa: E731
+                for _, answer in in_order(queries, ask, 2 * concurrency):
+                    yield answer
+
+        return answers()
+
+    def concurrent(
+        self, score: Score = "raw", template: PromptTemplate | None = None, concurrency: int = 64
+    ) -> Concurrent:
+        """What takes requests from any thread and answers up to `concurrency` at the same time; close it."""
+        with self._lock:
+            return Concurrent(self.engine, self.tokenizer, template or self.template, score, concurrency)
 
     def unconditional(
         self,
@@ -218,7 +250,7 @@ class Model:
         rules: TextRules | None = None,
         sampling: Sampling | None = None,
         *,
-        beams: int = 1,
+        beams: int | Beams = 1,
         template: PromptTemplate | None = None,
         drafts: Drafts | None = None,
         draft: bool = True,
@@ -226,19 +258,21 @@ class Model:
         """Ad text from `facts` under `rules` (default: 64 tokens, one line), greedy by default.
 
         `template`: by default that of the adapter, or CREATE_TEMPLATE. `draft` guesses ahead, also from
-        `drafts`: the same text in fewer forwards; a beam is not drafted.
+        `drafts`: the same text in fewer forwards; a beam (a width, or Beams with what ranks its texts) is not
+        drafted.
         Raises InputError for bad facts and for rules that contradict (named), CapacityError above context.
         """
-        writer = Writer(rules or TextRules(), sampling or Sampling(), beams)
+        kept = beams if isinstance(beams, Beams) else Beams(beams)
+        writer = Writer(rules or TextRules(), sampling or Sampling(), kept)
         template = template or self.create_template
         text = normalise_query(facts, "facts")
         with self._lock:
             prompt = template.query_tokens(text, self.tokenizer)
             session = self._session(template, TargetOptions(max_rows=writer.num_rows(prompt.size) // 2 + 1))
             writer.check_context(session.prefix_rows + prompt.size, self.spec.max_positions)
-            cost = self.engine.latency() if draft and beams == 1 else None
+            cost = self.engine.latency() if draft and kept.width == 1 else None
             tables = drafts.tables(text) if drafts else ()
-            return writer.write(session, self.tokenizer, prompt, tables, cost)
+            return writer.write(session, self.tokenizer, prompt, text, tables, cost)
 
     def warm(self, options: TargetOptions | None = None, template: PromptTemplate | None = None) -> None:
         """Computes the shared prefix and the latency table now, so that the first request does not wait."""
@@ -290,11 +324,3 @@ def load_model(
         checkpoint.close()
         raise
     return Model(checkpoint, engine, template)
-
-
-def _hits(catalogue: Catalogue, result: SearchResult, selection: Selection | None) -> tuple[Hit, ...]:
-    hits = []
-    for entry, score in zip(result.entries.tolist(), result.scores.tolist(), strict=True):
-        ids = tuple(catalogue.ids(entry, selection))
-        hits.append(Hit(id=ids[0], text=catalogue.text(entry), score=score, ids=ids))
-    return tuple(hits)

@@ -20,10 +20,10 @@ from adtrie.errors import CapacityError, InputError
 from adtrie.models import Tokenizer
 from adtrie.prompt import CREATE_TEMPLATE, PromptTemplate
 from adtrie.search.draft import generate_with_drafts
-from adtrie.search.generate import MAX_BEAMS, LogitModel, beam, generate
+from adtrie.search.facts import facts_of, num_stated
+from adtrie.search.generate import Beams, LogitModel, beam, generate
 from adtrie.search.ngrams import START, NGramTable
 from adtrie.search.sampling import Sampling
-from adtrie.search.scorer import check_count
 from adtrie.search.text_rules import TextRules
 from adtrie.search.writing import FinishReason
 
@@ -54,18 +54,17 @@ class Writer:
 
     rules: TextRules
     sampling: Sampling
-    beams: int = 1
+    beams: Beams
 
     def __post_init__(self) -> None:
-        check_count("beams", self.beams, MAX_BEAMS)
-        if self.beams > 1 and not self.sampling.is_greedy:
+        if self.beams.width > 1 and not self.sampling.is_greedy:
             raise InputError(
-                f"beams: {self.beams} beams draw nothing by chance; use temperature 0 or one beam"
+                f"beams: {self.beams.width} beams draw nothing by chance; use temperature 0 or one beam"
             )
 
     def num_rows(self, prompt_len: int) -> int:
         """Rows that a request may feed."""
-        return min(prompt_len + self.rules.max_tokens * max(self.beams, _ROWS_PER_TOKEN), _MOST_ROWS)
+        return min(prompt_len + self.rules.max_tokens * max(self.beams.width, _ROWS_PER_TOKEN), _MOST_ROWS)
 
     def check_context(self, prompt_len: int, max_positions: int) -> None:
         """Raises CapacityError unless prompt and text fit the context."""
@@ -81,14 +80,18 @@ class Writer:
         model: LogitModel,
         tokenizer: Tokenizer,
         prompt: NDArray[np.int32],
+        facts: str,
         tables: Sequence[NGramTable],
         cost: RowCost | None,
     ) -> Creative:
-        """The text after `prompt`; drafted where `cost` is given, which changes its cost only."""
+        """The text after the `prompt` of `facts`; drafted where `cost` is given: the same text for less."""
         started = time.perf_counter()
         rules, sampling, room = self.rules, self.sampling, self.num_rows(prompt.size)
-        if self.beams > 1:
-            made = beam(model, tokenizer, prompt, rules, self.beams)
+        if self.beams.width > 1:
+            known, weight = facts_of(facts), self.beams.fact_weight
+            made = beam(
+                model, tokenizer, prompt, rules, self.beams, lambda text: weight * num_stated(text, known)
+            )
         elif cost is None:
             made = generate(model, tokenizer, prompt, rules, sampling)
         else:
@@ -144,5 +147,4 @@ class Drafts:
 
 
 def _values(facts: str) -> dict[str, str]:
-    pairs = (fact.split(":", 1) for fact in facts.split(";") if ":" in fact)
-    return {name.strip().casefold(): value.strip() for name, value in pairs}
+    return {name.casefold(): value for name, value in facts_of(facts)}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from adtrie.catalogue import MAX_COMPACT, Bonus, Catalogue, Compact, EntrySet, Selection, Sum, Trie
+from adtrie.catalogue import MAX_COMPACT, Bonus, Catalogue, Compact, EntrySet, Prior, Selection, Sum, Trie
 from adtrie.config import RowCost
 from adtrie.request import TargetOptions
 from adtrie.search.deadline import Deadline, TimedScorer
@@ -119,3 +119,10 @@ def _bonus_of(
 def _caps_of(catalogue: Catalogue, cap: tuple[int, str] | None, selection: Selection | None) -> Caps | None:
     """The limit of the request with the groups of its catalogue; None without one."""
     return None if cap is None else Caps(catalogue.groups(cap[1], selection), cap[0])
+
+
+def added(prior: Bonus | None, constants: NDArray[np.float64] | None) -> Bonus | None:
+    """`prior` and a constant more for each entry, float64[N]; None with neither."""
+    if constants is None:
+        return prior
+    return Prior(constants) if prior is None else Sum([prior, Prior(constants)])

@@ -79,6 +79,14 @@ def test_the_seed_fixes_the_text(create: Run) -> None:
     assert texts[0] == texts[1] != texts[2]
 
 
+def test_what_only_a_beam_has_is_refused_without_one(create: Run) -> None:
+    assert create("--length-penalty", 2, FACTS).exit_code == 2
+    assert create("--beams", 1, "--fact-weight", 2, FACTS).exit_code == 2
+    assert create("--beams", 2, "--fact-weight", 11, FACTS).exit_code == 1
+    (made,) = answers(create("--json", "--beams", 3, "--length-penalty", 0, "--fact-weight", 1, FACTS))
+    assert made["text"]
+
+
 def test_beams_give_a_text(create: Run) -> None:
     assert answers(create("--json", "--beams", 3, FACTS))[0]["text"]
     one, plain = (answers(create("--json", *options, FACTS))[0] for options in (("--beams", 1), ()))

@@ -366,3 +366,49 @@ def test_ctrl_c_leaves_no_page(model_folder: Path, private_cache: Path, tmp_path
         assert process.stdout.read() == ""
     assert "adtrie: interrupted" in error and "Traceback" not in error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pairs.csv", "rows.txt"]
+
+
+LEARNABLE = """query,label,split
+red shoo,red shoe,train
+some hat,green hat,train
+reddish shoe,red shoe,dev
+red shoe here,red shoe,dev
+blue shoes,blue shoe,dev
+the green one,green hat,dev
+green hats,green hat,dev
+cafe,café crème,dev
+blue shoe,blue shoe,test
+red ones,red shoe,test
+"""
+
+
+def test_a_fusion_is_learned_on_dev_rows_and_used(
+    assess: Run, pairs: WriteFile, catalogue_file: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("sklearn")
+    file = tmp_path / "fusion.json"
+    common = ("--pairs", pairs(LEARNABLE), "--catalogue", catalogue_file, "--json")
+    result = assess(*common, "--learn-fusion", file)
+    assert result.exit_code == 0, result.stderr
+    learned = json.loads(result.stdout)
+    assert learned["setting"]["fusion"] == json.loads(file.read_bytes())["nats"]
+    used = json.loads(assess(*common, "--fusion", file).stdout)
+    assert used["setting"]["neighbours"] == 10
+    assert "text and past queries, fused" in {one["method"] for one in used["scores"]}
+    assert used["scores"] == learned["scores"]
+    assert assess(*common, "--fusion", file, "--learn-fusion", file).exit_code == 2
+    assert assess("e2e", "--fusion", file).exit_code == 2
+    assert "cannot write" in assess(*common, "--learn-fusion", tmp_path / "no" / "x").stderr
+
+
+def test_a_fusion_needs_dev_rows(assess: Run, pairs: WriteFile, catalogue_file: Path, tmp_path: Path) -> None:
+    result = assess(
+        "--pairs",
+        pairs("query,label\nshoe,red shoe\n"),
+        "--catalogue",
+        catalogue_file,
+        "--no-floors",
+        "--learn-fusion",
+        tmp_path / "f.json",
+    )
+    assert result.exit_code == 1 and "no row of split 'dev'" in result.stderr

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from tiny_model import NAMES, TEMPLATE, Run
 
+import adtrie
+
 
 @pytest.fixture
 def ask(run: Run, model_folder: Path, catalogue_file: Path) -> Run:
@@ -191,3 +193,51 @@ def test_neighbours_by_text_and_by_past_queries(ask: Run, tmp_path: Path) -> Non
     assert "1 past queries, 1 rows left out" in result.stderr
     past.write_text("query,label\nzzz,no such label\n", encoding="utf-8")
     assert "none of the 1 labels" in ask("--past", past, "zzz").stderr
+
+
+def test_many_at_the_same_time_give_the_same_answers(ask: Run) -> None:
+    lines = (
+        b"good shoe\n\n\xff\xfe\n" + b"".join(b"hat %d\n" % i for i in range(12)) + b"x" * 9_000 + b"\nlast"
+    )
+    alone, together = (ask("--json", "--k", 2, "--concurrency", n, input=lines) for n in (1, 5))
+    assert alone.exit_code == together.exit_code == 1
+    assert alone.stderr == together.stderr
+    shown = lambda answer: {name: answer.get(name) for name in ("query", "results", "gap", "line", "error")}  # noqa: E731
+    assert [shown(answer) for answer in answers(together)] == [shown(answer) for answer in answers(alone)]
+
+
+def test_concurrency_is_for_plain_answers(ask: Run) -> None:
+    assert ask("--concurrency", 2, "--explain", "hat").exit_code == 2
+    assert ask("--concurrency", 0, "hat").exit_code == 2
+
+
+def test_a_fusion_ranks_by_the_sum(
+    ask: Run, model_folder: Path, catalogue_file: Path, tmp_path: Path
+) -> None:
+    fusion, past = tmp_path / "fusion.json", tmp_path / "past.csv"
+    weights = {"text": 0.0, "past": 0.0, "larger": 500.0, "seen": 0.0, "frequency": 0.0}
+    fusion.write_text(
+        json.dumps({"version": 1, "nats": weights, "alpha": 0.0, "alone": weights, "learned_from": {}}),
+        encoding="utf-8",
+    )
+    past.write_text(f"query,label\nzzz,{NAMES[4]}\n", encoding="utf-8")
+    for query, best in ((NAMES[3], NAMES[3]), ("zzz", NAMES[4])):
+        (plain,) = answers(ask("--json", query))
+        for mode in ("exact", "verify", "stepwise"):
+            result = ask("--json", "--mode", mode, "--past", past, "--fusion", fusion, query)
+            assert result.exit_code == 0, result.stderr
+            first, score = (answers(result)[0]["results"][0][key] for key in ("text", "score"))
+            before = next(hit["score"] for hit in plain["results"] if hit["text"] == best)
+            assert (first, round(score - before)) == (best, 500)
+    fusion.write_text(
+        fusion.read_text(encoding="utf-8").replace('"alpha": 0.0', '"alpha": 0.5'), encoding="utf-8"
+    )
+    result = ask("--json", "--past", past, "--fusion", fusion, "zzz")
+    catalogue = adtrie.Catalogue.open(catalogue_file)
+    with adtrie.load_model(model_folder) as model:
+        alone = model.unconditional(catalogue, adtrie.PromptTemplate.parse(TEMPLATE))
+        familiar = {catalogue.text(entry): float(value) for entry, value in enumerate(alone)}
+    first = answers(result)[0]["results"][0]
+    assert first["score"] == pytest.approx(before + 500 - 0.5 * familiar[NAMES[4]], abs=1e-3)
+    assert ask("--fusion", tmp_path / "none.json", "x").exit_code == 1
+    assert ask("--fusion", fusion, "--explain", "x").exit_code == 2

@@ -104,6 +104,20 @@ def test_int8_activations_agree_bit_for_bit(case: Case) -> None:
         np.testing.assert_array_equal(y, outputs[0])
 
 
+@settings(max_examples=60, deadline=None)
+@given(cases(), st.integers(1, 14), st.integers(0, 3))
+def test_no_way_of_multiplying_changes_a_bit(case: Case, panels: int, ahead: int) -> None:
+    matrix, x = case
+    many = np.resize(x, (len(x) * 13, x.shape[1]))  # more rows than are held at once
+    for rows in (x, many):
+        codes, scales, sums = _core.quantize_rows(np.ascontiguousarray(rows), "")
+        for isa in ISAS[1:]:
+            plain = packed(matrix).multiply_int8(codes, scales, sums, isa)
+            for widen in (False, True):
+                y = packed(matrix).multiply_int8(codes, scales, sums, isa, widen, panels, ahead)
+                np.testing.assert_array_equal(y, plain)
+
+
 @settings(max_examples=30, deadline=None)
 @given(cases())
 def test_rows_do_not_depend_on_their_company(case: Case) -> None:

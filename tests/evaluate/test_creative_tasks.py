@@ -146,12 +146,12 @@ def test_an_unknown_task_or_split_is_an_input_error(name: str, task: CreativeTas
     "rows",
     [
         b"not gzip",
-        gzip.compress(b"meaning,reference,split\nname[A],text,other\n"),
-        gzip.compress(b"meaning,reference,split\nname A,text,train\n"),
-        gzip.compress(b"meaning,reference,split\nname[A],,train\n"),
-        gzip.compress(b"meaning,split\nname[A],train\n"),
-        gzip.compress(b"\xff\xfe\n"),
-        gzip.compress(b"meaning,reference,split\nname[A],text,train\n")[:-9],
+        gzip.compress(b"meaning,reference,split\nname[A],text,other\n", mtime=0),
+        gzip.compress(b"meaning,reference,split\nname A,text,train\n", mtime=0),
+        gzip.compress(b"meaning,reference,split\nname[A],,train\n", mtime=0),
+        gzip.compress(b"meaning,split\nname[A],train\n", mtime=0),
+        gzip.compress(b"\xff\xfe\n", mtime=0),
+        gzip.compress(b"meaning,reference,split\nname[A],text,train\n", mtime=0)[:-9],
     ],
 )
 def test_damaged_data_is_a_format_error(rows: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

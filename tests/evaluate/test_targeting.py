@@ -11,7 +11,7 @@ import pytest
 from adtrie.errors import AdtrieError, CapacityError, ModelError
 from adtrie.evaluate.metrics import paired_bootstrap
 from adtrie.evaluate.questions import Counts, Question, Questions
-from adtrie.evaluate.targeting import MAX_EXAMPLES, OURS, SEED, measure_targeting, score
+from adtrie.evaluate.targeting import BOTH, MAX_EXAMPLES, OURS, SEED, measure_targeting, score
 
 COUNTS = Counts(asked=4, train=3, unknown_labels=1, unusable=0, train_also_asked=0, notes=())
 ENTRIES = {"red hat": "red hat", "blue hat": "blue hat", "4711": "cologne water"}
@@ -90,6 +90,9 @@ def test_the_numbers_by_hand() -> None:
     assert by_method["warm", "TF-IDF on labels"].recall == (1.0, 1.0, 1.0)  # 4711 by its title
     unknown = by_method["cold", OURS]
     assert (unknown.recall, unknown.mrr, unknown.validity) == ((0.0, 0.0, 0.0), 0.0, 1.0)
+    both = by_method[BOTH, OURS]
+    assert both.num_rows == 4 and both.recall == pytest.approx((1 / 4, 2 / 4, 2 / 4))
+    assert by_method[BOTH, "popularity"].ahead_at_1 == paired_bootstrap([1, 0, 0, 0], [1, 1, 0, 0], seed=SEED)
     warm, cold = report.costs
     assert (warm.p50_ms, warm.p99_ms, warm.forwards, warm.rows) == (3.0, 4.0, 4.0, 40.0)
     assert (warm.num_requests, warm.num_proven, warm.num_refused) == (3, 1, 0)
@@ -99,7 +102,11 @@ def test_the_numbers_by_hand() -> None:
 
 def test_examples_are_the_first_right_and_the_first_wrong() -> None:
     report = measure_targeting("t", QUESTIONS, ANSWERS.__getitem__, 3, with_floors=False)
-    assert [one.method for one in report.scores] == [OURS, OURS]
+    assert [(one.group, one.method) for one in report.scores] == [
+        ("warm", OURS),
+        ("cold", OURS),
+        (BOTH, OURS),
+    ]
     assert [(one.query, one.rank) for one in report.examples] == [
         ("a red hat", 1),
         ("a blue one", 2),

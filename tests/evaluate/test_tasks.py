@@ -150,13 +150,13 @@ def _damaged_copy(folder: Path, rows: bytes) -> None:
 @pytest.mark.parametrize(
     "rows",
     [
-        gzip.compress(b"query,label,category,split\nx,a,c,train\n")[:-9],
+        gzip.compress(b"query,label,category,split\nx,a,c,train\n", mtime=0)[:-9],
         b"not gzip",
-        gzip.compress(b"query,label,category,split\nx,missing,c,train\n"),
-        gzip.compress(b"query,label,category,split\nx,a,c,other\n"),
-        gzip.compress(b"query,label,category,split\nx,a\n"),
-        gzip.compress(b"\xff\xfe\n"),
-        gzip.compress(b"title,label\nx,a\n"),
+        gzip.compress(b"query,label,category,split\nx,missing,c,train\n", mtime=0),
+        gzip.compress(b"query,label,category,split\nx,a,c,other\n", mtime=0),
+        gzip.compress(b"query,label,category,split\nx,a\n", mtime=0),
+        gzip.compress(b"\xff\xfe\n", mtime=0),
+        gzip.compress(b"title,label\nx,a\n", mtime=0),
     ],
 )
 def test_damaged_data_is_a_format_error(rows: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from text_fakes import CODEC, END, PIECES, PROMPT, HashModel, PieceCodec, models, rules, samplings
 
 from adtrie.errors import InputError, ModelError
-from adtrie.search.generate import beam, generate
+from adtrie.search.generate import Beams, beam, generate
 from adtrie.search.sampling import Sampling, filtered, in_order, uniform
 from adtrie.search.text_rules import TextRules, addition, folded
 from adtrie.search.writing import Verdict, Writing
@@ -67,7 +67,7 @@ def test_every_rule_holds_in_every_text(limits: TextRules, sampling: Sampling, m
 @given(rules, models, st.integers(1, 4))
 def test_every_rule_holds_in_a_beam(limits: TextRules, model: dict[str, Any], width: int) -> None:
     try:
-        made = beam(HashModel(**model), CODEC, PROMPT, limits, width)
+        made = beam(HashModel(**model), CODEC, PROMPT, limits, Beams(width))
     except InputError:
         return
     assert made.tokens.size <= limits.max_tokens
@@ -158,7 +158,7 @@ def test_words_already_written_are_not_repeated() -> None:
     ],
 )
 def test_rules_that_cannot_be_met_are_named(limits: dict[str, Any], name: str) -> None:
-    for decode in (generate, lambda *args: beam(*args, 2)):
+    for decode in (generate, lambda *args: beam(*args, Beams(2))):
         with pytest.raises(InputError, match=f"^{name}: "):
             decode(HashModel(), CODEC, PROMPT, TextRules(**limits))  # type: ignore[operator]
 
@@ -261,6 +261,14 @@ def test_every_token_is_tried_once(values: list[int], seed: int) -> None:
     assert sorted(drawn) == list(range(len(values)))
 
 
+def test_the_order_of_a_large_vocabulary_is_that_of_one_sort() -> None:
+    rng = np.random.default_rng(0)
+    for values in (rng.normal(size=1000), rng.integers(0, 3, 1000), np.full(1000, -np.inf)):
+        logits = values.astype(np.float32)
+        logits[7] = 9.0
+        assert list(in_order(logits, Sampling(), 0)) == np.argsort(-logits, kind="stable").tolist()
+
+
 def test_a_damaged_model_is_named() -> None:
     with pytest.raises(ModelError, match="logits"):
         in_order(np.array([1.0, np.nan], np.float32), Sampling(), 0)
@@ -269,9 +277,32 @@ def test_a_damaged_model_is_named() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_wide_beam_finds_the_best_text(seed: int) -> None:
     limits = TextRules(max_tokens=2, stop=())
-    made = beam(HashModel(seed), CODEC, PROMPT, limits, 64, length_penalty=0.0)
+    made = beam(HashModel(seed), CODEC, PROMPT, limits, Beams(64, length_penalty=0.0))
     scores = all_scores(seed)
     assert scores[tuple(made.tokens.tolist()), made.finish_reason] == max(scores.values())
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("length_penalty", [0.0, 0.7, 2.0])
+def test_what_a_text_is_worth_decides_with_its_score(seed: int, length_penalty: float) -> None:
+    def worth(text: str) -> float:
+        return 0.5 * len(text)
+
+    limits = TextRules(max_tokens=2, stop=())
+    made = beam(HashModel(seed), CODEC, PROMPT, limits, Beams(64, length_penalty), worth)
+    # A beam of 64 holds the 64 likeliest texts to the end.
+    likeliest = sorted(all_scores(seed).items(), key=lambda item: -item[1])[:64]
+    ranks = {
+        key: score / len(key[0]) ** length_penalty + worth(CODEC.decode(key[0]).rstrip("\ufffd").strip())
+        for key, score in likeliest
+    }
+    assert ranks[tuple(made.tokens.tolist()), made.finish_reason] == pytest.approx(max(ranks.values()))
+
+
+@pytest.mark.parametrize("wrong", [{"width": 0}, {"length_penalty": -1.0}, {"fact_weight": float("nan")}])
+def test_a_beam_out_of_range(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong)).replace("width", "beams")):
+        Beams(**wrong)
 
 
 def all_scores(seed: int) -> dict[tuple[tuple[int, ...], str], float]:

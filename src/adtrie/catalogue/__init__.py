@@ -8,6 +8,7 @@ from adtrie.catalogue.clusters import balanced_codes
 from adtrie.catalogue.code_tokens import CodeTokens, token_range, unused_tokens
 from adtrie.catalogue.codes import CodeTable
 from adtrie.catalogue.eligible import EligibleTrie
+from adtrie.catalogue.fusion import Fusion
 from adtrie.catalogue.groups import Groups
 from adtrie.catalogue.layout import CatalogueInfo
 from adtrie.catalogue.neighbours import Neighbours
@@ -32,6 +33,7 @@ __all__ = [
     "Compact",
     "EligibleTrie",
     "EntrySet",
+    "Fusion",
     "Groups",
     "Merge",
     "Neighbours",

@@ -1,7 +1,7 @@
 """Entries a query resembles, by their own text and by the past queries they answered.
 
 What a search takes as seeds: exact then needs fewer rows for the same answer, and the beams of verify and
-stepwise cannot lose what resembles the query. Knows no model.
+stepwise cannot lose what resembles the query. With a fusion also what resemblance is worth. Knows no model.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.catalogue.fusion import Fusion, features_of
 from adtrie.catalogue.lexical import LexicalIndex
 from adtrie.errors import InputError
 
@@ -23,7 +24,7 @@ _QUERIES_PER_ENTRY = 8  # past queries looked at for each entry wanted: the near
 
 
 class Neighbours:
-    """The `count` entries of nearest text, and as many of nearest past query."""
+    """The `count` entries of nearest text, as many of nearest past query, and of the fusion's own ranking."""
 
     def __init__(
         self,
@@ -31,9 +32,10 @@ class Neighbours:
         past: Iterable[tuple[str, int]] = (),
         count: int = 10,
         texts: Sequence[str] | None = None,
+        fusion: Fusion | None = None,
     ) -> None:
         """`past`: queries and the entry that was right. `texts`: what is compared in place of the entries'
-        own texts, one each (a code says nothing).
+        own texts, one each (a code says nothing). `fusion`: what `bonus` gives for resemblance.
 
         Raises InputError for an entry that does not exist or a count outside 1 to 256, CapacityError for
         more texts than an index holds.
@@ -41,7 +43,7 @@ class Neighbours:
         if not 1 <= count <= MAX_COUNT:
             raise InputError(f"neighbours: expected a count from 1 to {MAX_COUNT}, got {count!r:.40}")
         pairs = list(past)
-        self.count = count
+        self.count, self.fusion, self.num_past = count, fusion, len(pairs)
         self._entries = np.array([entry for _, entry in pairs], np.int64)
         size = catalogue.num_entries
         if texts is not None and len(texts) != size:
@@ -52,13 +54,28 @@ class Neighbours:
         own = texts if texts is not None else [catalogue.text(entry) for entry in range(size)]
         self._texts = LexicalIndex(own, queries)
         self._queries = LexicalIndex(queries) if any(query.strip() for query in queries) else None
+        self._num_past = np.bincount(self._entries, minlength=size).astype(np.float64)
 
     def of(self, query: str) -> NDArray[np.int64]:
-        """Distinct entries int64[m], ascending; m <= 2 * count, 0 where nothing is shared."""
+        """Distinct entries int64[m], ascending; m <= 3 * count, 0 where nothing is shared."""
         found, _ = self._texts.nearest(query, self.count)
+        if self.fusion is not None:
+            alone = self.fusion.without_model(self.features(query))
+            found = np.union1d(found, np.argsort(-alone, kind="stable")[: self.count])
         if self._queries is None:
             return np.sort(found)
         near, _ = self._queries.nearest(query, self.count * _QUERIES_PER_ENTRY)
         entries = self._entries[near]
         _, first = np.unique(entries, return_index=True)
         return np.union1d(found, entries[np.sort(first)[: self.count]])
+
+    def features(self, query: str) -> NDArray[np.float64]:
+        """float64[N, 5]: what `Fusion` weighs, of every entry."""
+        past = np.zeros(self._num_past.size)
+        if self._queries is not None:
+            np.maximum.at(past, self._entries, self._queries.cosines(query).astype(np.float64))
+        return features_of(self._texts.cosines(query).astype(np.float64), past, self._num_past)
+
+    def bonus(self, query: str) -> NDArray[np.float64] | None:
+        """float64[N]: what the fusion adds to each entry's score for `query`; None without a fusion."""
+        return None if self.fusion is None else self.fusion.bonus(self.features(query))

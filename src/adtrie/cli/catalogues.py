@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adtrie.cli.neighbours import neighbours_of
+from adtrie.cli.neighbours import neighbours_of, read_fusion
 from adtrie.cli.terminal import note
 from adtrie.cli.text_files import read_lines
 
@@ -24,6 +24,7 @@ class Answering:
         deny_ids: Path | None,
         neighbours: int | None = None,
         past: Path | None = None,
+        fusion: str | None = None,
     ) -> None:
         from adtrie.catalogue import Catalogue
         from adtrie.live import LiveCatalogue
@@ -33,7 +34,7 @@ class Answering:
         self._allowed = None if allow_ids is None else read_lines("--allow-ids", allow_ids)
         self._denied = None if deny_ids is None else read_lines("--deny-ids", deny_ids)
         self.catalogue: Catalogue = self._live.snapshot() if self._live else Catalogue.open(path)
-        self._neighbours, self._past = neighbours, past
+        self._neighbours, self._past, self._fusion = neighbours, past, read_fusion(fusion)
         self._take()
 
     def refresh(self) -> None:
@@ -44,7 +45,7 @@ class Answering:
 
     def _take(self) -> None:
         self.selection = self._select()
-        self.seeds = neighbours_of(self.catalogue, self._neighbours, self._past)
+        self.seeds = neighbours_of(self.catalogue, self._neighbours, self._past, self._fusion)
 
     def _select(self) -> Selection | None:
         """What the options allow, told on stderr; None without any of them."""

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +10,7 @@ import typer
 
 from adtrie.cli.download import announce
 from adtrie.cli.options import AdapterOption, JsonOption
-from adtrie.cli.terminal import emit, emit_json, guarded, note, printable
+from adtrie.cli.terminal import emit, emit_json, guarded, note, phases, printable
 from adtrie.errors import InputError
 
 if TYPE_CHECKING:
@@ -117,7 +113,7 @@ def command(
         None if minutes is None else 60 * minutes,
     )
     announce(source)
-    with _shown() as watch:
+    with phases() as watch:
         try:
             report = compress(job, settings, watch)
         except KeyboardInterrupt:
@@ -202,36 +198,3 @@ def _check(
         raise typer.BadParameter("--plan needs no --measurements; give one of them")
     if html is not None and (html.is_dir() or not html.absolute().parent.is_dir()):
         raise InputError(f"--html: cannot write {html}; name a file in a folder that exists")
-
-
-@contextmanager
-def _shown() -> Iterator[Callable[[str, float], None]]:
-    """What is being done, the share done, the time left by the speed so far."""
-    if not sys.stderr.isatty():
-        yield _lines()
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        row = bar.add_task("starting", total=1.0)
-        yield lambda what, share: bar.update(row, description=what, completed=share)
-
-
-def _lines() -> Callable[[str, float], None]:
-    """One line per tenth of the work and per phase, so that logs stay short."""
-    started, seen = time.monotonic(), ("", -1)
-
-    def watch(what: str, share: float) -> None:
-        nonlocal seen
-        here = what, int(10 * share)
-        if here != seen:
-            seen = here
-            note(f"{what}: {100 * share:.0f} %, {_left(started, share)} left")
-
-    return watch
-
-
-def _left(started: float, share: float) -> str:
-    seconds = (time.monotonic() - started) * (1 - share) / max(share, 1e-3)
-    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"

@@ -11,7 +11,10 @@ from adtrie.cli import queries
 from adtrie.cli.download import announce
 from adtrie.cli.options import (
     AdapterOption,
+    BeamsOption,
+    FactWeightOption,
     JsonOption,
+    LengthPenaltyOption,
     ModelOption,
     ThreadsOption,
     WeightsChoice,
@@ -23,6 +26,7 @@ from adtrie.errors import CapacityError, InputError
 
 if TYPE_CHECKING:
     from adtrie.creative import Creative
+    from adtrie.search.generate import Beams
 
 NAME = "create"
 EXAMPLE = (
@@ -62,7 +66,9 @@ def command(
     top_p: Annotated[float, typer.Option(help="Draw from the fewest that hold this share.")] = 1.0,
     min_p: Annotated[float, typer.Option(help="Draw from those with this share of the likeliest.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same text.")] = 0,
-    beams: Annotated[int, typer.Option(min=1, help="Beam width; above 1 nothing is drawn or guessed.")] = 1,
+    beams: BeamsOption = None,
+    length_penalty: LengthPenaltyOption = None,
+    fact_weight: FactWeightOption = None,
     drafts: Annotated[
         Path | None,
         typer.Option(
@@ -88,6 +94,7 @@ def command(
     lines = tuple(string.replace("\\n", "\n") for string in stop) if stop else ("\n",)
     rules = TextRules(max_tokens, max_chars, lines, tuple(must_mention or ()), tuple(must_not_say or ()))
     sampling = Sampling(temperature, top_k, top_p, min_p, seed)
+    kept = beams_of(beams, length_penalty, fact_weight)
     chosen = PromptTemplate.parse(template, "--template") if template is not None else None
     past = read_lines("--drafts", drafts) if drafts is not None else None
     announce(model)
@@ -99,7 +106,7 @@ def command(
             if line.error:
                 raise InputError(line.error)
             made = loaded.create(
-                line.text, rules, sampling, beams=beams, template=chosen, drafts=guesses, draft=draft
+                line.text, rules, sampling, beams=kept, template=chosen, drafts=guesses, draft=draft
             )
         except (InputError, CapacityError) as error:
             num_refused += 1
@@ -110,6 +117,17 @@ def command(
             emit_json(as_json(line.text, made)) if json else emit(as_text(made))
     if num_refused:
         raise typer.Exit(ExitCode.ERROR)
+
+
+def beams_of(width: int | None, length_penalty: float | None, fact_weight: float | None) -> Beams:
+    """The beam of three options; BadParameter for what only a beam has, without one."""
+    from adtrie.search.generate import Beams
+
+    given = {"length_penalty": length_penalty, "fact_weight": fact_weight}
+    kept = Beams(width or 1, **{name: value for name, value in given.items() if value is not None})
+    if kept.width == 1 and (length_penalty is not None or fact_weight is not None):
+        raise typer.BadParameter("--length-penalty and --fact-weight rank the texts of --beams 2 or more")
+    return kept
 
 
 def as_json(facts: str, made: Creative) -> dict[str, object]:

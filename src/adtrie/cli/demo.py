@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +11,10 @@ import typer
 from adtrie.cli.doctor import examine
 from adtrie.cli.download import announce
 from adtrie.cli.options import JsonOption
-from adtrie.cli.terminal import emit, emit_json, guarded, note, printable, progress
+from adtrie.cli.terminal import emit, emit_json, guarded, note, phase_lines, printable, progress
 
 if TYPE_CHECKING:
-    from adtrie.demo import Report
+    from adtrie.demo.run import Report
 
 NAME = "demo"
 EXAMPLE = "Example: adtrie demo --json > demo.json"
@@ -30,18 +31,31 @@ def command(
             "--adapter", "-a", help="Name or folder; none: untuned. Default: those that came with adtrie."
         ),
     ] = None,
+    preset: Annotated[str, typer.Option(help="Compress by this preset; none: do not compress.")] = "demo",
     json: JsonOption = False,
 ) -> None:
-    """Put a real 135M model behind 12,613 real keywords; print answers, quality and speed."""
-    from adtrie.demo import plan_for, run
+    """Put a real 135M model behind 12,613 real keywords, compress it; print answers, quality and speed."""
+    from adtrie.compress.settings import preset as settings_of
+    from adtrie.demo.run import plan_for, run
 
+    if preset != "none":
+        settings_of(preset)
     announce(model)
-    with progress("answering") as advance:
-        report = run(plan_for(model, adapter), note, advance)
+    with progress("working") as advance:
+        lines = phase_lines()
+
+        def compressing(what: str, share: float) -> None:
+            if sys.stderr.isatty():
+                advance(round(1000 * share), 1000)
+            else:
+                lines(what, share)
+
+        plan = plan_for(model, adapter, None if preset == "none" else preset)
+        report = run(plan, note, advance, compressing)
     if json:
         emit_json({"machine": examine(), **asdict(report)})
     else:
-        parts = (_answers, _quality, _costs, _ad_text, _close)
+        parts = (_answers, _quality, _costs, _compressed, _ad_text, _close)
         emit(printable("\n".join(line for part in parts for line in part(report))))
 
 
@@ -79,6 +93,21 @@ def _costs(report: Report) -> list[str]:
         for cost in report.costs
     ]
     return lines
+
+
+def _compressed(report: Report) -> list[str]:
+    made = report.compressed
+    if made is None:
+        return []
+    return [
+        "",
+        f"Compressed by the preset {made.preset} in {made.seconds:.0f} s",
+        f"  {made.bits_per_weight:.2f} bits per weight, {made.num_bytes / 1e6:.0f} MB in place of "
+        f"{made.full_bytes / 1e6:.0f} MB; verify {made.p50_ms:.1f} ms in place of {made.full_p50_ms:.1f} ms "
+        f"({made.speed_up:.2f}x)",
+        f"  most likely next token unchanged in {100 * made.top1_agreement:.1f} %, perplexity "
+        f"{made.perplexity:.3f} in place of {made.full_perplexity:.3f}",
+    ]
 
 
 def _ad_text(report: Report) -> list[str]:

@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adtrie.cli.create import beams_of
 from adtrie.cli.doctor import examine
 from adtrie.cli.measure import AUTO, Plan, target_pairs, target_task, write_task
-from adtrie.cli.neighbours import NeighboursOption
+from adtrie.cli.neighbours import FusionOption, NeighboursOption, read_fusion
 from adtrie.cli.options import (
     AdapterOption,
+    BeamsOption,
+    FactWeightOption,
     JsonOption,
+    LengthPenaltyOption,
     ModeChoice,
     ThreadsOption,
     WeightsChoice,
@@ -75,9 +79,16 @@ def command(
         typer.Option(help="Prior: -alpha times an entry's log-probability without a query; auto: by dev."),
     ] = None,
     neighbours: NeighboursOption = None,
+    fusion: FusionOption = None,
+    learn_fusion: Annotated[
+        Path | None, typer.Option(help="Learn on dev rows what resemblance adds, write it there, and use it.")
+    ] = None,
     check_draft: Annotated[
         bool, typer.Option("--check-draft", help="For ad text: write all of it without guesses too; compare.")
     ] = False,
+    beams: BeamsOption = None,
+    length_penalty: LengthPenaltyOption = None,
+    fact_weight: FactWeightOption = None,
     prompt_template: Annotated[
         str | None, typer.Option(help="Text with one {query}, or @FILE; default: the adapter's, or our own.")
     ] = None,
@@ -99,10 +110,25 @@ def command(
     from adtrie.prompt import PromptTemplate
     from adtrie.request import TargetOptions
 
-    _check_page(html)
+    _check_writable({"--html": html, "--learn-fusion": learn_fusion})
+    if fusion is not None and learn_fusion is not None:
+        raise typer.BadParameter("--fusion and --learn-fusion exclude each other")
+    if alpha is not None and (fusion is not None or learn_fusion is not None):
+        raise typer.BadParameter("--alpha cannot be given: a fusion brings its own")
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
     plan = Plan(
-        model, adapter, template, weights, threads, split.value, rows, floors, _alpha(alpha), neighbours
+        model,
+        adapter,
+        template,
+        weights,
+        threads,
+        split.value,
+        rows,
+        floors,
+        _alpha(alpha),
+        neighbours,
+        read_fusion(fusion),
+        learn_fusion,
     )
     report: Report
     if task in CREATIVE_TASK_NAMES:
@@ -112,12 +138,19 @@ def command(
             "--width": width,
             "--alpha": alpha,
             "--neighbours": neighbours,
+            "--fusion": fusion,
+            "--learn-fusion": learn_fusion,
         }
         searching |= {"--pairs": pairs, "--catalogue": catalogue}
         _refuse(searching, f"task {task} writes ad text and searches no catalogue")
-        report = write_task(plan, task, check_draft)
+        kept = beams_of(beams, length_penalty, fact_weight)
+        if kept.width > 1:
+            _refuse({"--check-draft": check_draft or None}, "a beam is not drafted")
+        report = write_task(plan, task, kept, check_draft)
     else:
-        _refuse({"--check-draft": check_draft or None}, "it is for tasks that write ad text")
+        writing: dict[str, object] = {"--check-draft": check_draft or None, "--beams": beams}
+        writing |= {"--length-penalty": length_penalty, "--fact-weight": fact_weight}
+        _refuse(writing, "that is for tasks that write ad text")
         options = TargetOptions(k or 10, (mode or ModeChoice.verify).value, width=width or 10)
         report = _target(plan, task, pairs, catalogue, options)
     _publish(report, html, json)
@@ -169,12 +202,15 @@ def _publish(report: Report, html: Path | None, json: bool) -> None:
         fail(f"{report.defect} {DEFECT}")
 
 
-def _check_page(html: Path | None) -> None:
-    """Known before the long part: whether the page can be written."""
-    if html is None:
-        return
-    if html.is_dir() or not html.parent.is_dir() or not os.access(html.parent, os.W_OK):
-        raise InputError(f"--html: cannot write {html}; name a file in a folder that exists and is writable")
+def _check_writable(files: Mapping[str, Path | None]) -> None:
+    """Known before the long part: whether what is asked for can be written."""
+    for option, path in files.items():
+        if path is None:
+            continue
+        if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+            raise InputError(
+                f"{option}: cannot write {path}; name a file in a folder that exists and is writable"
+            )
 
 
 def _refuse(given: Mapping[str, object], reason: str) -> None:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adtrie.cli.download import announce
-from adtrie.cli.neighbours import made
+from adtrie.cli.fusing import learned
+from adtrie.cli.neighbours import DEFAULT_COUNT, made
 from adtrie.cli.options import WeightsChoice
 from adtrie.cli.terminal import note, progress
-from adtrie.errors import InputError
 
 if TYPE_CHECKING:
     from adtrie.api import Model
-    from adtrie.catalogue import Catalogue, Prior
+    from adtrie.catalogue import Catalogue, Fusion, Neighbours, Prior
     from adtrie.evaluate.creating import CreativeReport
+    from adtrie.evaluate.floors import Floor
     from adtrie.evaluate.questions import Questions
     from adtrie.evaluate.targeting import TargetingReport
     from adtrie.prompt import PromptTemplate
     from adtrie.request import TargetOptions
+    from adtrie.search.generate import Beams
 
+DevRows = Callable[[int], "Questions"]  # so many dev rows, warm and cold each
 AUTO, NUM_DEV = -1.0, 200  # alpha to be chosen, and on how many dev rows, warm and cold each
 
 
@@ -38,6 +43,8 @@ class Plan:
     with_floors: bool
     alpha: float | None = None  # AUTO: chosen on dev
     neighbours: int | None = None  # entries of nearest text, and of nearest train query, scored besides
+    fusion: Fusion | None = None  # what their resemblance adds
+    learn_fusion: Path | None = None  # the same, learned on dev rows and written there
 
     def load(self) -> Model:
         """The model, with its adapter."""
@@ -73,8 +80,9 @@ def target_task(plan: Plan, name: str, options: TargetOptions) -> TargetingRepor
         catalogue = Catalogue.build(list(zip(task.ids, task.keywords, strict=True)), model)
         labels = Labels(catalogue)
         questions = task_questions(task, labels, plan.split, plan.num_rows)
-        dev = task_questions(task, labels, "dev", NUM_DEV)
-        return _measured(plan, model, catalogue, questions, options, name, dev)
+        return _measured(
+            plan, model, catalogue, questions, options, name, partial(task_questions, task, labels, "dev")
+        )
 
 
 def target_pairs(plan: Plan, pairs: Path, catalogue: Path, options: TargetOptions) -> TargetingReport:
@@ -92,8 +100,11 @@ def target_pairs(plan: Plan, pairs: Path, catalogue: Path, options: TargetOption
         else:
             with progress(f"indexing {catalogue.name}") as advance:
                 opened = Catalogue.build_from_file(catalogue, model, progress=advance)
-        questions = file_questions(rows, Labels(opened), plan.split, plan.num_rows)
-        return _measured(plan, model, opened, questions, options, pairs.name)
+        labels = Labels(opened)
+        questions = file_questions(rows, labels, plan.split, plan.num_rows)
+        return _measured(
+            plan, model, opened, questions, options, pairs.name, partial(file_questions, rows, labels, "dev")
+        )
 
 
 def _measured(
@@ -103,12 +114,12 @@ def _measured(
     questions: Questions,
     options: TargetOptions,
     name: str,
-    dev: Questions | None = None,
+    dev: DevRows,
 ) -> TargetingReport:
     from adtrie.evaluate.targeting import measure_targeting
 
-    alpha, prior = _prior(plan, model, catalogue, dev)
-
+    seeds, floors = _resembling(plan, model, catalogue, questions, dev)
+    alpha, prior = _prior(plan, model, catalogue, dev, seeds.fusion.alpha if seeds and seeds.fusion else None)
     setting = {
         **plan.setting(model, plan.template or model.template),
         "entries": catalogue.num_entries,
@@ -117,9 +128,9 @@ def _measured(
         "k": options.k,
         "width": options.beam_width if options.mode != "exact" else None,
         "alpha": alpha,
-        "neighbours": plan.neighbours,
+        "neighbours": seeds.count if seeds else None,
+        "fusion": dict(seeds.fusion.nats) if seeds and seeds.fusion else None,
     }
-    seeds = made(catalogue, plan.neighbours, questions.train, questions.titles) if plan.neighbours else None
     note("measuring what rows cost on this machine, and the floors ...")
     model.warm(options, plan.template)
     with progress("asking") as advance:
@@ -129,30 +140,49 @@ def _measured(
             lambda query: model.answer(query, catalogue, options, plan.template, prior, seeds=seeds),
             options.k,
             with_floors=plan.with_floors,
+            more_floors=floors,
             setting=setting,
             advance=advance,
         )
 
 
+def _resembling(
+    plan: Plan, model: Model, catalogue: Catalogue, questions: Questions, dev: DevRows
+) -> tuple[Neighbours | None, dict[str, Floor]]:
+    """The neighbours that the plan asks for, their fusion given or learned; what ranks without the model."""
+    from adtrie.evaluate.fusing import FusedFloor
+    from adtrie.train.save import replace_file
+
+    if plan.neighbours is None and plan.fusion is None and plan.learn_fusion is None:
+        return None, {}
+    count = plan.neighbours or DEFAULT_COUNT
+    neighbours = made(catalogue, count, questions.train, questions.titles, plan.fusion)
+    if plan.learn_fusion is not None:
+        replace_file(plan.learn_fusion, learned(model, catalogue, neighbours, dev, plan.template).to_json())
+        note(f"{plan.learn_fusion}: written")
+    if neighbours.fusion is None:
+        return neighbours, {}
+    texts = [catalogue.text(entry) for entry in range(catalogue.num_entries)]
+    return neighbours, {"text and past queries, fused": FusedFloor(neighbours, texts)}
+
+
 def _prior(
-    plan: Plan, model: Model, catalogue: Catalogue, dev: Questions | None
+    plan: Plan, model: Model, catalogue: Catalogue, dev: DevRows, fused: float | None
 ) -> tuple[float | None, Prior | None]:
-    """The alpha that was given or chosen on dev rows, and the prior it makes; None without one."""
+    """The alpha that was given, chosen on dev rows or `fused`, and the prior it makes; None without one."""
     from adtrie.catalogue import Prior
     from adtrie.evaluate.familiarity import NUM_CANDIDATES, best_alpha
     from adtrie.request import TargetOptions
 
-    if plan.alpha is None:
+    alpha = plan.alpha if plan.alpha is not None else fused
+    if alpha is None:
         return None, None
     with progress("scoring entries without a query") as advance:
         unconditional = model.unconditional(catalogue, plan.template, advance)
-    alpha = plan.alpha
     if alpha == AUTO:
-        if dev is None:
-            raise InputError("--alpha: auto is for tasks, whose dev rows are known; give a number, e.g. 0.2")
         entry_of = {catalogue.text(entry): entry for entry in range(catalogue.num_entries)}
         wide = TargetOptions(NUM_CANDIDATES, "verify", width=NUM_CANDIDATES)
-        rows = [question for group in dev.groups.values() for question in group]
+        rows = [question for group in dev(NUM_DEV).groups.values() for question in group]
         with progress("choosing alpha on dev rows") as advance:
             alpha = best_alpha(
                 rows,
@@ -164,7 +194,7 @@ def _prior(
     return alpha, Prior.from_unconditional(unconditional, alpha)
 
 
-def write_task(plan: Plan, name: str, check_draft: bool) -> CreativeReport:
+def write_task(plan: Plan, name: str, beams: Beams, check_draft: bool) -> CreativeReport:
     """Measures ad text; the references of the training facts are guesses, which change no text."""
     from adtrie.creative import Drafts
     from adtrie.evaluate import load_creative_task
@@ -183,9 +213,12 @@ def write_task(plan: Plan, name: str, check_draft: bool) -> CreativeReport:
             return measure_creative(
                 task,
                 briefs,
-                lambda facts, draft: model.create(facts, template=template, drafts=drafts, draft=draft),
+                lambda facts, draft: model.create(
+                    facts, beams=beams, template=template, drafts=drafts, draft=draft
+                ),
                 check_draft=check_draft,
                 with_floors=plan.with_floors,
-                setting=plan.setting(model, template),
+                setting=plan.setting(model, template) | (asdict(beams) if beams.width > 1 else {}),
+                way="drafted" if beams.width == 1 else "beam",
                 advance=advance,
             )

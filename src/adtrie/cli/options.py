@@ -48,6 +48,17 @@ ModelOption = Annotated[
 AdapterOption = Annotated[
     str | None, typer.Option("--adapter", "-a", help="A shipped adapter by its name, or the folder of one.")
 ]
+BeamsOption = Annotated[
+    int | None, typer.Option("--beams", min=1, help="Beam width; above 1 nothing is drawn or guessed.")
+]
+LengthPenaltyOption = Annotated[
+    float | None,
+    typer.Option("--length-penalty", help="Of a beam's texts the best sum / tokens ** this; default: 1."),
+]
+FactWeightOption = Annotated[
+    float | None,
+    typer.Option("--fact-weight", help="Added to that for each fact that a text states; default: 0."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable: JSON on standard output.")]
 WeightsOption = Annotated[
     WeightsChoice, typer.Option("--weights", help="auto: the file's own types, floats as int8.")

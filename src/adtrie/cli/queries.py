@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from adtrie.cli.terminal import note
+from adtrie.errors import InputError
 from adtrie.prompt import MAX_QUERY_CHARS
 
 MAX_LINE_BYTES = 4 * MAX_QUERY_CHARS + 8  # the longest UTF-8 of a query, a byte order mark, a line end
@@ -24,6 +25,13 @@ class QueryLine:
     number: int
     text: str
     error: str | None = None
+
+
+def text_of(line: QueryLine) -> str:
+    """The query of a line; InputError if it is none."""
+    if line.error:
+        raise InputError(line.error)
+    return line.text
 
 
 def lines(arguments: list[str] | None, what: str) -> Iterator[QueryLine]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from adtrie.cli import explanation, queries
+from adtrie.cli.answers import answers
 from adtrie.cli.catalogues import Answering
 from adtrie.cli.download import announce
-from adtrie.cli.neighbours import NeighboursOption, PastOption
+from adtrie.cli.neighbours import FusionOption, NeighboursOption, PastOption
 from adtrie.cli.options import (
     AdapterOption,
     JsonOption,
@@ -24,14 +25,15 @@ from adtrie.cli.options import (
     WeightsChoice,
     WeightsOption,
 )
-from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, printable, warn
+from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, printable, progress, warn
 from adtrie.cli.text_files import read_lines
-from adtrie.errors import CapacityError, InputError
+from adtrie.errors import AdtrieError, CapacityError, InputError
 
 if TYPE_CHECKING:
-    from adtrie.catalogue import Catalogue, Selection
-    from adtrie.explain import Explanation
-    from adtrie.request import Hits
+    from adtrie.api import Model
+    from adtrie.catalogue import Catalogue, Prior, Selection
+    from adtrie.prompt import PromptTemplate
+    from adtrie.request import Hits, TargetOptions
 
 NAME = "target"
 EXAMPLE = 'Example: adtrie target -m smollm2-135m -c products.cat --k 3 "sim free iphone 6s 32gb silver"'
@@ -96,11 +98,16 @@ def command(
     deny_ids: Annotated[Path | None, typer.Option(help="No row with these ids, one a line.")] = None,
     neighbours: NeighboursOption = None,
     past: PastOption = None,
+    fusion: FusionOption = None,
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Also what was expanded, cut and left out, and the time it took."),
     ] = False,
     why: Annotated[str | None, typer.Option(help="Also what became of the entry with this id.")] = None,
+    concurrency: Annotated[
+        int,
+        typer.Option(min=1, max=1024, help="Queries answered at the same time; reads ahead twice as many."),
+    ] = 1,
     adapter: AdapterOption = None,
     weights: WeightsOption = WeightsChoice.auto,
     threads: ThreadsOption = None,
@@ -113,17 +120,20 @@ def command(
     standard input that is no query (empty, too long, not UTF-8) is reported, the others are answered, and the
     exit code is 1.
     """
-    from adtrie.api import Model, load_model
-    from adtrie.explain import explain as explain_query
+    from adtrie.api import load_model
     from adtrie.prompt import PromptTemplate
     from adtrie.request import TargetOptions
 
+    if (explain or why is not None) and fusion is not None:
+        raise typer.BadParameter("--explain and --why follow a search without --fusion")
+    if (explain or why is not None) and concurrency > 1:
+        raise typer.BadParameter("--explain and --why follow one query at a time; leave --concurrency out")
     options = TargetOptions(
         k, mode.value, score.value, width, max_rows, prefer.value, deadline_ms, bid_weight, at_most
     )
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
     passing = filter_of(where, block, taxonomy)
-    answering = Answering(catalogue, passing, allow_ids, deny_ids, neighbours, past)
+    answering = Answering(catalogue, passing, allow_ids, deny_ids, neighbours, past, fusion)
     if options.cap is not None:  # a wrong attribute is wrong for every query
         answering.catalogue.groups(options.cap[1], answering.selection)
     filters = filters_of(answering.catalogue, passing, allow_ids, deny_ids) if why is not None else {}
@@ -132,25 +142,34 @@ def command(
     answering.catalogue.check_tokenizer(loaded.tokenizer.fingerprint)
     if options.deadline_ms is not None:
         loaded.warm(options, template)
+    prior = _prior(loaded, answering, template)
+    lines = queries.lines(query, "queries")
+    if explain or why is not None:
+        told = _explained(lines, loaded, answering, options, template, explain, why, filters)
+    else:
+        found = answers(lines, loaded, answering, options, template, prior, concurrency)
+        told = ((line, answer, {}) for line, answer in found)
     num_refused = 0
-    for line in queries.lines(query, "queries"):
-        try:
-            if line.error:
-                raise InputError(line.error)
-            answering.refresh()
-            asked = (loaded, line.text, answering.catalogue, options, template)
-            if explain or why is not None:
-                said = explain_query(*asked, selection=answering.selection, seeds=answering.seeds)
-                hits, more = said.hits, _explained(said, explain, why, filters)
-            else:
-                hits, more = Model.answer(*asked, selection=answering.selection, seeds=answering.seeds), {}
-        except (InputError, CapacityError) as error:
+    for line, answer, more in told:
+        if isinstance(answer, AdtrieError):
             num_refused += 1
-            _refuse(line, str(error), json)
+            _refuse(line, str(answer), json)
         else:
-            emit_json(as_json(hits) | more) if json else emit("\n".join([as_text(hits), *_shown(more)]))
+            emit_json(as_json(answer) | more) if json else emit("\n".join([as_text(answer), *_shown(more)]))
     if num_refused:
         raise typer.Exit(ExitCode.ERROR)
+
+
+def _prior(model: Model, answering: Answering, template: PromptTemplate | None) -> Prior | None:
+    """What the fusion counts on beside resemblance: entries that are merely familiar, made less so."""
+    from adtrie.catalogue import Prior
+
+    fusion = answering.seeds.fusion if answering.seeds else None
+    if fusion is None or fusion.alpha == 0:
+        return None
+    with progress("scoring entries without a query") as advance:
+        unconditional = model.unconditional(answering.catalogue, template, advance)
+    return Prior.from_unconditional(unconditional, fusion.alpha)
 
 
 def filter_of(where: str | None, block: list[str] | None, taxonomy: Path | None) -> str | None:
@@ -188,12 +207,28 @@ def filters_of(
 
 
 def _explained(
-    said: Explanation, whole: bool, entry_id: str | None, filters: Mapping[str, Selection]
-) -> dict[str, Any]:
-    from adtrie.explain import why
+    lines: Iterable[queries.QueryLine],
+    model: Model,
+    answering: Answering,
+    options: TargetOptions,
+    template: PromptTemplate | None,
+    whole: bool,
+    entry_id: str | None,
+    filters: Mapping[str, Selection],
+) -> Iterator[tuple[queries.QueryLine, Hits | AdtrieError, dict[str, Any]]]:
+    """Each line with its answer or error, and what is told of it."""
+    from adtrie.explain import explain, why
 
-    more: dict[str, Any] = {"explanation": said.as_json()} if whole else {}
-    return more if entry_id is None else more | {"why": why(said, entry_id, filters)}
+    for line in lines:
+        try:
+            text = queries.text_of(line)
+            answering.refresh()
+            asked = (model, text, answering.catalogue, options, template)
+            said = explain(*asked, selection=answering.selection, seeds=answering.seeds)
+            more: dict[str, Any] = {"explanation": said.as_json()} if whole else {}
+            yield line, said.hits, more if entry_id is None else more | {"why": why(said, entry_id, filters)}
+        except (InputError, CapacityError) as error:
+            yield line, error, {}
 
 
 def _shown(more: Mapping[str, Any]) -> list[str]:

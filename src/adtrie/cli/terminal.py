@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -21,6 +22,7 @@ import typer
 from adtrie.errors import AdtrieError, InputError
 
 P = ParamSpec("P")
+Phases = Callable[[str, float], None]  # (what is being done, share of all done)
 Advance = Callable[[int, int], None]  # (done, total); total 0 = unknown
 
 
@@ -148,3 +150,36 @@ def finite(value: Any) -> Any:
 def printable(text: str) -> str:
     """Text whose control characters are escaped: a hostile name or id must not drive the terminal."""
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+
+
+@contextmanager
+def phases() -> Iterator[Phases]:
+    """What is being done, the share done, the time left by the speed so far."""
+    if not sys.stderr.isatty():
+        yield phase_lines()
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        row = bar.add_task("starting", total=1.0)
+        yield lambda what, share: bar.update(row, description=what, completed=share)
+
+
+def phase_lines() -> Phases:
+    """A line per tenth of the work and per phase, so that logs stay short."""
+    started, seen = time.monotonic(), ("", -1)
+
+    def watch(what: str, share: float) -> None:
+        nonlocal seen
+        here = what, int(10 * share)
+        if here != seen:
+            seen = here
+            note(f"{what}: {100 * share:.0f} %, {_left(started, share)} left")
+
+    return watch
+
+
+def _left(started: float, share: float) -> str:
+    seconds = (time.monotonic() - started) * (1 - share) / max(share, 1e-3)
+    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"

@@ -14,8 +14,9 @@ then backwards, with the hidden states between blocks on disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from adtrie.compress.block import (
     rms_norm_backward,
 )
 from adtrie.compress.hessian import Curvature
+from adtrie.compress.in_order import in_order
 from adtrie.compress.samples import Batch
 from adtrie.compress.work_folder import WorkFolder
 from adtrie.engine.source import WeightSource
@@ -39,6 +41,7 @@ SCORED_AT_ONCE = 256  # rows whose logits are held together
 _NORM, _HEAD, _EMBED = "final_norm", "head", "embed"
 
 Step = Callable[[], None]
+S = TypeVar("S", "_Sums", "_HeadSums")
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +140,7 @@ class Calibration:
             after = self._work.load(_states(index + 1))
             if after is None:
                 block = Block(self._source, index)
-                after = _numbered(block.forward(x) for x in _ordered(states))
+                after = _numbered(in_order(block.forward, _ordered(states)))
                 self._work.save(_states(index + 1), after)
             states = after
             step()
@@ -147,13 +150,11 @@ class Calibration:
         if not (self._work.has(_HEAD) and self._work.has(_gradients(self._num_blocks))):
             states = self._work.load(_states(self._num_blocks))
             assert states is not None
-            head = _Head(self._source, self._seed)
-            gradients = _numbered(
-                head.backward(x, batch, number)
-                for number, (x, batch) in enumerate(zip(_ordered(states), self._batches, strict=True))
-            )
+            head, sums = _Head(self._source, self._seed), _HeadSums()
+            inputs = zip(_ordered(states), self._batches, range(len(states)), strict=True)
+            gradients = _collected(sums, in_order(head.backward, inputs))
             self._work.save(_gradients(self._num_blocks), gradients)
-            self._work.save(_HEAD, head.statistics(self._num_scored))
+            self._work.save(_HEAD, sums.statistics(self._num_scored))
         step()
 
     def _backwards(self, index: int) -> None:
@@ -164,10 +165,13 @@ class Calibration:
                 f"{self._work.path}: states of block {index} are damaged; delete it and start over"
             )
         block, sums = Block(self._source, index), _Sums()
-        before = _numbered(
-            block.backward(x, gradient, sums.add)
-            for x, gradient in zip(_ordered(states), _ordered(gradients), strict=True)
-        )
+
+        def backward(pair: tuple[Floats, Floats]) -> tuple[Floats, _Sums]:
+            part = _Sums()
+            return block.backward(*pair, part.add), part
+
+        pairs = zip(_ordered(states), _ordered(gradients), strict=True)
+        before = _collected(sums, in_order(backward, pairs))
         self._work.save(_gradients(index), before)
         if index == 0:
             self._work.save(_EMBED, self._embedding_statistics(before))
@@ -195,6 +199,14 @@ class _Sums:
         self._weights: dict[int, float] = {}
         self._rows: dict[str, NDArray[np.float64]] = {}
 
+    def merge(self, other: _Sums) -> None:
+        """Adds those of the next batch."""
+        for group, moments in other._moments.items():
+            self._moments[group] = self._moments.get(group, 0.0) + moments
+            self._weights[group] = self._weights.get(group, 0.0) + other._weights[group]
+        for name, rows in other._rows.items():
+            self._rows[name] = self._rows.get(name, 0.0) + rows
+
     def add(self, seen: Seen) -> None:
         group = SHARED_INPUTS.index(seen.names)
         weights = np.zeros(len(seen.inputs))
@@ -216,48 +228,67 @@ class _Sums:
         }
 
 
+class _HeadSums:
+    """Sums over scored rows for the head."""
+
+    def __init__(self) -> None:
+        self._moments: NDArray[np.float64] | float = 0.0
+        self._rows: NDArray[np.float64] | float = 0.0
+        self._weight = 0.0
+
+    def add(self, hidden: Floats, shares: Floats) -> None:
+        """Rows with the probabilities `shares`: the Fisher information of each logit, without drawing."""
+        spread = shares * (1 - shares)
+        weights = spread.sum(axis=1)
+        scaled = hidden * np.sqrt(weights)[:, None]
+        self._moments = self._moments + (scaled.T @ scaled).astype(np.float64)
+        self._rows = self._rows + spread.sum(axis=0, dtype=np.float64)
+        self._weight += float(weights.sum(dtype=np.float64))
+
+    def merge(self, other: _HeadSums) -> None:
+        """Adds those of the next batch."""
+        self._moments, self._rows = self._moments + other._moments, self._rows + other._rows
+        self._weight += other._weight
+
+    def statistics(self, num_scored: int) -> dict[str, NDArray[np.float32]]:
+        return {
+            "moments": np.asarray(self._moments / (self._weight or 1.0), np.float32),
+            "rows": np.asarray(self._rows / num_scored, np.float32),
+        }
+
+
 class _Head:
-    """The final norm and the head: answers, gradients, and sums over scored rows."""
+    """The final norm and the head: answers and gradients."""
 
     def __init__(self, source: WeightSource, seed: int) -> None:
         spec = source.spec
         self._norm, self._epsilon = source.vector(_NORM), spec.rms_epsilon
         self._weights = float_matrix(source, "embed" if spec.tied_head else "head")
         self._seed = seed
-        self._rows = np.zeros(len(self._weights))
-        self._moments = np.zeros((self._weights.shape[1],) * 2)
-        self._sum = 0.0
 
-    def backward(self, x: Floats, batch: Batch, number: int) -> Floats:
-        """Gradient at hidden states `x` [B, L, H] of the log-probability of one answer per scored row."""
-        random = np.random.default_rng((self._seed, number))
+    def backward(self, inputs: tuple[Floats, Batch, int]) -> tuple[Floats, _HeadSums]:
+        """Gradient at hidden states x [B, L, H] of the log-probability of one answer per scored row.
+
+        inputs: x, its batch, its number, which seeds the answers.
+        """
+        x, batch, number = inputs
+        random, sums = np.random.default_rng((self._seed, number)), _HeadSums()
         hidden = rms_norm(x, self._norm, self._epsilon)
         scored = hidden[batch.scored]
         to_scored = np.empty_like(scored)
         for first in range(0, len(scored), SCORED_AT_ONCE):
             rows = slice(first, first + SCORED_AT_ONCE)
-            to_scored[rows] = self._answer(scored[rows], random)
+            to_scored[rows] = self._answer(scored[rows], random, sums)
         to_hidden = np.zeros_like(hidden)
         to_hidden[batch.scored] = to_scored
-        return rms_norm_backward(x, to_hidden, self._norm, self._epsilon)
+        return rms_norm_backward(x, to_hidden, self._norm, self._epsilon), sums
 
-    def _answer(self, hidden: Floats, random: np.random.Generator) -> Floats:
+    def _answer(self, hidden: Floats, random: np.random.Generator, sums: _HeadSums) -> Floats:
         shares = softmax(hidden @ self._weights.T)
-        spread = shares * (1 - shares)  # the Fisher information of each logit, without drawing
-        self._rows += spread.sum(axis=0, dtype=np.float64)
-        weights = spread.sum(axis=1)
-        scaled = hidden * np.sqrt(weights)[:, None]
-        self._moments += scaled.T @ scaled
-        self._sum += float(weights.sum(dtype=np.float64))
+        sums.add(hidden, shares)
         drawn = (np.cumsum(shares, axis=1) < random.random((len(hidden), 1), np.float32)).sum(axis=1)
         shares[np.arange(len(hidden)), np.minimum(drawn, shares.shape[1] - 1)] -= 1
         return np.asarray(-shares @ self._weights)
-
-    def statistics(self, num_scored: int) -> dict[str, NDArray[np.float32]]:
-        return {
-            "moments": (self._moments / (self._sum or 1.0)).astype(np.float32),
-            "rows": (self._rows / num_scored).astype(np.float32),
-        }
 
 
 def softmax(logits: Floats) -> Floats:
@@ -268,7 +299,16 @@ def softmax(logits: Floats) -> Floats:
     return logits
 
 
-def _numbered(arrays: Iterator[Floats]) -> dict[str, Floats]:
+def _collected(sums: S, parts: Iterable[tuple[Floats, S]]) -> dict[str, Floats]:
+    """The arrays of all batches, numbered; what comes with them is added to `sums` in order."""
+    arrays: dict[str, Floats] = {}
+    for number, (array, part) in enumerate(parts):
+        arrays[str(number)] = array
+        sums.merge(part)
+    return arrays
+
+
+def _numbered(arrays: Iterable[Floats]) -> dict[str, Floats]:
     return {str(number): array for number, array in enumerate(arrays)}
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adtrie.compress.block import Block, Floats, float_matrix, rms_norm
 from adtrie.compress.calibrate import SCORED_AT_ONCE
+from adtrie.compress.in_order import in_order
 from adtrie.compress.samples import Batch
 from adtrie.engine.source import WeightSource
 
@@ -53,10 +55,12 @@ class Comparison:
 
     def of_hidden(self, hidden: Sequence[Floats], head: Floats) -> Divergence:
         """The same from last hidden states of scored rows, one array per batch, and a head."""
-        parts = [
-            _compare(ours, theirs, self._head, head, batch.next_tokens)
-            for ours, theirs, batch in zip(self.hidden, hidden, self._batches, strict=True)
-        ]
+
+        def compare(each: tuple[Floats, Floats, Batch]) -> tuple[NDArray[Any], ...]:
+            ours, theirs, batch = each
+            return _compare(ours, theirs, self._head, head, batch.next_tokens)
+
+        parts = in_order(compare, zip(self.hidden, hidden, self._batches, strict=True))
         kl, agrees, loss, reference_loss = (np.concatenate(part) for part in zip(*parts, strict=True))
         return Divergence(
             float(kl.mean()),
@@ -79,7 +83,7 @@ def run_blocks(source: WeightSource, states: Sequence[Floats]) -> list[Floats]:
     found = list(states)
     for index in range(source.spec.num_layers):
         block = Block(source, index)
-        found = [block.forward(x) for x in found]
+        found = list(in_order(block.forward, found))
     return found
 
 

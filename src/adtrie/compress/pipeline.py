@@ -11,12 +11,10 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
-from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -26,6 +24,7 @@ from adtrie import __version__
 from adtrie.compress.block import BLOCK_LINEARS, float_matrix
 from adtrie.compress.calibrate import Calibration, Sensitivity
 from adtrie.compress.divergence import Comparison, Divergence
+from adtrie.compress.in_order import in_order
 from adtrie.compress.measurements import MeasuredLinear, Measurements, Option
 from adtrie.compress.plan import Choice, Frontier, Plan
 from adtrie.compress.refine import Refinement, Trial, Trials, propose
@@ -37,13 +36,10 @@ from adtrie.compress.ways import PanelMs, measure_linear, solve_linear
 from adtrie.compress.work_folder import WorkFolder
 from adtrie.config import QuantizedMatrix
 from adtrie.engine.source import WeightSource
-from adtrie.engine.threads import default_threads
 from adtrie.errors import InputError
 from adtrie.format.codes import CompressedLinear, check_grid, check_pattern, num_panels
 from adtrie.models.packed import canonical_shapes
 
-A = TypeVar("A")
-B = TypeVar("B")
 _OUTER = ("embed", "head")
 CURRENCY = "nats of divergence per answered token"
 Progress = Callable[[str, float], None]  # what is being done, share of all work that is done
@@ -119,7 +115,7 @@ class Compression:
             piece = f"measured-{title}"
             found = self._work.load_bytes(piece)
             if found is None:
-                measured = self._together(self._measure, names)
+                measured = list(in_order(self._measure, names))
                 found = msgspec.json.encode(measured)
                 self._work.save_bytes(piece, found)
             linears += msgspec.json.decode(found, type=list[MeasuredLinear])
@@ -234,7 +230,7 @@ class Compression:
         self.calibrate()
         choices = {choice.name: choice for choice in plan.choices}
         for _, names in self._groups():
-            solved = self._together(self.solved, [choices[name] for name in names])
+            solved = list(in_order(self.solved, [choices[name] for name in names]))
             yield from zip(names, solved, strict=True)
             self._steps.step("solving", _SOLVE)
 
@@ -293,11 +289,6 @@ class Compression:
     def finish(self) -> None:
         """Deletes the work folder."""
         self._work.remove()
-
-    def _together(self, work: Callable[[A], B], items: Sequence[A]) -> list[B]:
-        """`work` on each item in threads, one per core: NumPy computes outside the interpreter's lock."""
-        with ThreadPoolExecutor(default_threads()) as pool:
-            return list(pool.map(work, items))
 
     def _measure(self, name: str) -> MeasuredLinear:
         weights = float_matrix(self.source, name)

@@ -14,6 +14,7 @@ import numpy as np
 
 from adtrie.compress.block import Block, Floats
 from adtrie.compress.divergence import Comparison, embedded, head_matrix, last_hidden
+from adtrie.compress.in_order import in_order
 from adtrie.compress.plan import Choice, Frontier, Plan
 from adtrie.compress.replaced_source import ReplacedSource
 from adtrie.compress.samples import Batch
@@ -70,7 +71,7 @@ class Trials:
         states = [embedded(source, self._batches)] if known is None else list(known.states[: first + 1])
         for index in range(len(states) - 1, self._source.spec.num_layers):
             block = Block(source, index)
-            states.append([block.forward(x) for x in states[-1]])
+            states.append(list(in_order(block.forward, states[-1])))
         hidden = last_hidden(source, states[-1], self._batches)
         return Trial(plan, linears, states, self._comparison.of_hidden(hidden, head_matrix(source)).kl_mean)
 

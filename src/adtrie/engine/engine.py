@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from adtrie import _core
 from adtrie.config import ModelSpec, QuantizedMatrix, RowCost
-from adtrie.engine import latency
+from adtrie.engine import execution_plan, optimize
+from adtrie.engine.execution_plan import ExecutionPlan
 from adtrie.engine.rope import rope_frequencies
 from adtrie.engine.source import WeightSource
 from adtrie.engine.threads import default_threads
@@ -55,8 +56,9 @@ class Engine:
         self.isa = _checked_isa(os.environ.get("ADTRIE_ISA", "") if isa is None else isa)
         self._model = self._native_model()
         self._lock = Lock()
-        self._latency: RowCost | None = None
+        self._plan: ExecutionPlan | None = None
         self._load(checkpoint)
+        self._use_cached_plan()
 
     @property
     def weight_bytes(self) -> int:
@@ -79,10 +81,24 @@ class Engine:
         return session.logits(chain, np.arange(-1, len(chain) - 1, dtype=np.int32))
 
     def latency(self) -> RowCost:
-        """Milliseconds of a forward by rows on this machine: from the cache, else measured now (seconds)."""
-        if self._latency is None:
-            self._latency = latency.load_or_measure(self)
-        return self._latency
+        """Milliseconds of a forward by rows on this machine: from the plan, else measured now (seconds)."""
+        return self.plan().latency
+
+    def plan(self) -> ExecutionPlan:
+        """The execution plan in use: from the cache, else found now by a short search (seconds)."""
+        if self._plan is None:
+            self._plan = optimize.load_or_build(self)
+        return self._plan
+
+    def optimize(self) -> ExecutionPlan:
+        """Searches for a better plan at length (minutes for a large model), uses and caches it."""
+        self._plan = optimize.build(self)
+        return self._plan
+
+    def _use_cached_plan(self) -> None:
+        plan = execution_plan.load(optimize.key_of(self))
+        if plan is not None and optimize.apply(self, plan):
+            self._plan = plan
 
     def _native_model(self) -> _core.Model:
         spec = self.spec
@@ -158,11 +174,9 @@ class Session:
     """
 
     def __init__(self, engine: Engine, prefix: NDArray[np.int32], score: str, max_rows: int) -> None:
-        if score not in ("raw", "renormalised"):
-            raise InputError(f"score: expected raw or renormalised, got {score!r:.60}")
+        self.renormalised = check_score(score)
         if not 1 <= max_rows <= MAX_SESSION_ROWS:
             raise InputError(f"max_rows: expected 1 to {MAX_SESSION_ROWS}, got {max_rows}")
-        self.renormalised = score == "renormalised"
         self._engine = engine
         self._core = _core.Session(engine._model, len(prefix) + max_rows)
         self._prefix_rows = 0
@@ -198,7 +212,7 @@ class Session:
         or the session is full, InputError for ids that do not exist.
         """
         absolute = self._absolute(tokens, parents)
-        with self._engine._lock, _native_errors():
+        with self._engine._lock, native_errors():
             return np.asarray(
                 self._core.score(
                     np.ascontiguousarray(tokens, dtype=np.int32),
@@ -212,7 +226,7 @@ class Session:
     def forward(self, tokens: NDArray[np.int32], parents: NDArray[np.int32]) -> NDArray[np.float32]:
         """Hidden states float32[T, H] after the final norm of T new rows."""
         absolute = self._absolute(tokens, parents)
-        with self._engine._lock, _native_errors():
+        with self._engine._lock, native_errors():
             return np.asarray(self._core.forward(np.ascontiguousarray(tokens, dtype=np.int32), absolute))
 
     def logits(
@@ -220,7 +234,7 @@ class Session:
     ) -> NDArray[np.float32]:
         """Logits float32[T - first, V] of T new rows from index `first` on; the rows before are only fed."""
         hidden = np.ascontiguousarray(self.forward(tokens, parents)[first:])
-        with self._engine._lock, _native_errors():
+        with self._engine._lock, native_errors():
             return np.asarray(self._core.logits(hidden))
 
     def _absolute(self, tokens: NDArray[np.int32], parents: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -233,7 +247,7 @@ class Session:
         return np.asarray(np.asarray(parents, dtype=np.int64) + self._prefix_rows, dtype=np.int32)
 
 
-class _native_errors:
+class native_errors:
     """Turns the native core's ValueError into ours; running out of context is a capacity."""
 
     def __enter__(self) -> None: ...
@@ -245,6 +259,13 @@ class _native_errors:
             raise InputError(str(error)) from None
         if isinstance(error, MemoryError):
             raise CapacityError("out of memory for this session; lower --max-rows") from None
+
+
+def check_score(score: str) -> bool:
+    """Whether it is renormalised; InputError unless it is that or raw."""
+    if score not in ("raw", "renormalised"):
+        raise InputError(f"score: expected raw or renormalised, got {score!r:.60}")
+    return score == "renormalised"
 
 
 def _checked_threads(threads: int) -> int:

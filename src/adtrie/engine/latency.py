@@ -1,21 +1,13 @@
-"""Rows -> milliseconds of one forward, measured once per machine and model and cached. Knows no search."""
+"""Rows -> milliseconds of one forward, measured once per plan, which keeps it. Knows no search."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import platform
-import tempfile
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adtrie import __version__
-from adtrie.config import RowCost, cache_dir
-from adtrie.errors import InputError
+from adtrie.config import RowCost
 
 if TYPE_CHECKING:
     from adtrie.engine.engine import Engine
@@ -23,19 +15,7 @@ if TYPE_CHECKING:
 ROW_COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _CONTEXT = 128  # tokens before the measured rows: instruction and listing of a typical request
 _CHILDREN = 8
-_MAX_CACHE_BYTES = 65_536
-_REPEATS, _MOST_REPEATS, _ENOUGH_MS = 3, 25, 250.0  # of one row count
-
-
-def load_or_measure(engine: Engine) -> RowCost:
-    """The cached table of this machine, model and options; else measured now and cached."""
-    key = _key(engine)
-    path = cache_dir() / "latency" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
-    table = _read(path, key)
-    if table is None:
-        table = measure(engine)
-        _write(path, {"key": key, "rows": table.table_rows.tolist(), "ms": table.table_ms.tolist()})
-    return table
+_REPEATS, _MOST_REPEATS, _ENOUGH_MS, _TOO_LONG_MS = 3, 25, 250.0, 2000.0  # of one row count
 
 
 def measure(engine: Engine) -> RowCost:
@@ -53,7 +33,7 @@ def measure(engine: Engine) -> RowCost:
         tokens, ptr = np.zeros(count, np.int32), np.arange(count + 1, dtype=np.int64) * len(children)
         parents, listed = np.full(count, -1, np.int32), np.tile(children, count)
         samples: list[float] = []
-        while len(samples) < _REPEATS or (len(samples) < _MOST_REPEATS and sum(samples) < _ENOUGH_MS):
+        while _more(samples):
             session.reset()
             started = time.perf_counter()
             session.score(tokens, parents, ptr, listed)
@@ -62,48 +42,8 @@ def measure(engine: Engine) -> RowCost:
     return RowCost.measured(rows, milliseconds)
 
 
-def _key(engine: Engine) -> dict[str, Any]:
-    return {
-        "adtrie": __version__,
-        "machine": _processor(),
-        "cores": os.cpu_count(),
-        "model": engine.fingerprint,
-        "weights": engine.weights,
-        "activations": engine.activations,
-        "threads": engine.num_threads,
-        "isa": engine.isa,
-    }
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _read(path: Path, key: dict[str, Any]) -> RowCost | None:
-    """The table in `path` if it is sound and for `key`; a damaged or foreign file counts as none."""
-    try:
-        if path.stat().st_size > _MAX_CACHE_BYTES:
-            return None
-        content = json.loads(path.read_text())
-        if content["key"] != key:
-            return None
-        return RowCost.measured(content["rows"], content["ms"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, InputError):
-        return None
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    """Crash-safe; a cache that cannot be written only costs the next start a measurement."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False) as file:
-            json.dump(content, file)
-        os.replace(file.name, path)
-    except OSError:
-        return
+def _more(samples: list[float]) -> bool:
+    spent = sum(samples)
+    if len(samples) < _REPEATS:
+        return spent < _TOO_LONG_MS
+    return len(samples) < _MOST_REPEATS and spent < _ENOUGH_MS

@@ -54,11 +54,12 @@ def round_to_nearest(
     num_rows, num_cols = matrix.shape
     half = 1 << (bits - 1)
     grouped = matrix.reshape(num_rows, num_cols // group, group)
-    peaks = np.abs(grouped).max(axis=2)
-    if float(peaks.max(initial=0.0)) > _FLOAT16_MAX:
-        raise FormatError(f"weights up to {float(peaks.max()):.3g} exceed a float16 scale; load as float32")
-    scales = (peaks / (half - 1)).astype(np.float16)
-    inverse = np.zeros_like(peaks)
+    steps = np.abs(grouped).max(axis=2) / (half - 1)
+    if float(steps.max(initial=0.0)) > _FLOAT16_MAX:
+        most = _FLOAT16_MAX * (half - 1)
+        raise FormatError(f"weights above {most:.3g} exceed a float16 scale; load as float32")
+    scales = steps.astype(np.float16)
+    inverse = np.zeros_like(steps)
     np.divide(1.0, scales, out=inverse, where=scales > 0, dtype=np.float32)
     codes = np.rint(grouped * inverse[:, :, None]) + half
     codes = np.clip(codes, 0, 2 * half - 1).astype(np.uint8).reshape(num_rows, num_cols)

@@ -110,9 +110,12 @@ def measure_creative(
     check_draft: bool = False,
     with_floors: bool = True,
     setting: Mapping[str, object] | None = None,
+    way: str = "drafted",
     advance: Advance = lambda done, total: None,
 ) -> CreativeReport:
     """Writes a text for each brief and compares; with `check_draft` each is written plainly too.
+
+    `way` is what the report calls the way of writing.
 
     Raises InputError without briefs, AdtrieError where a package is missing (before anything is written).
     """
@@ -123,7 +126,7 @@ def measure_creative(
     texts_by = floor_texts(task, briefs) if with_floors else {}
     drafted, plain = _write_all(briefs, write, check_draft, advance)
     texts_by = {OURS: [made.text if made else "" for made in drafted], **texts_by}
-    costs = [_cost("drafted", drafted)] + ([_cost("plain", plain)] if check_draft else [])
+    costs = [_cost(way, drafted)] + ([_cost("plain", plain)] if check_draft else [])
     return CreativeReport(
         task=task.name,
         setting=setting or {},

@@ -72,7 +72,7 @@ def document(
 
 def _of_targeting(report: TargetingReport) -> tuple[list[tuple[str, str]], str]:
     """Plots (title, SVG) of recall by group and of latency; right and wrong examples."""
-    groups = list(dict.fromkeys(one.group for one in report.scores))
+    groups = [cost.group for cost in report.costs]
     plots = [
         (f"Recall at k, {group}", _recall_plot([one for one in report.scores if one.group == group]))
         for group in groups

@@ -150,6 +150,7 @@ _GROUPS = {
     "warm": "Warm (labels with training rows)",
     "cold": "Cold (labels without a training row)",
     "all": "All (no training rows)",
+    "both": "Warm and cold together",
 }
 
 

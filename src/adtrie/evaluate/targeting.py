@@ -20,7 +20,7 @@ from adtrie.evaluate.metrics import Interval, mrr, paired_bootstrap, percentiles
 from adtrie.evaluate.questions import Counts, Question, Questions
 
 SEED = 0
-OURS = "adtrie"
+OURS, BOTH = "adtrie", "both"
 MAX_EXAMPLES = 6  # right ones and wrong ones of each group
 Advance = Callable[[int, int], None]
 
@@ -124,32 +124,42 @@ def measure_targeting(
     k: int,
     *,
     with_floors: bool = True,
+    more_floors: Mapping[str, Floor] | None = None,
     setting: Mapping[str, object] | None = None,
     advance: Advance = lambda done, total: None,
 ) -> TargetingReport:
     """Asks everything and compares. Floors come first, so that what they lack is known before the long part.
 
+    Warm and cold rows are also scored together, as BOTH.
+
     Raises AdtrieError where a floor needs a package that is missing, and whatever `ask` raises, except for
     InputError and CapacityError of single queries: these are misses, unless all are.
     """
     started = time.perf_counter()
-    floors = _floors(questions) if with_floors else {}
+    floors = {**_floors(questions), **(more_floors or {})} if with_floors else {}
     ranked_by = {
         (group, name): floor.rank([row.query for row in rows], k)
         for group, rows in questions.groups.items()
         for name, floor in floors.items()
     }
     answers_by = _ask_all(questions, ask, advance)
+    for group, answers in answers_by.items():
+        ranked_by[group, OURS] = [[hit.text for hit in one.hits] if one else [] for one in answers]
+    groups: dict[str, Sequence[Question]] = dict(questions.groups)
+    if len(groups) > 1:
+        groups[BOTH] = [row for rows in questions.groups.values() for row in rows]
+        for name in (OURS, *floors):
+            ranked_by[BOTH, name] = [texts for group in questions.groups for texts in ranked_by[group, name]]
     scores: list[Score] = []
     examples: list[Example] = []
-    for group, rows in questions.groups.items():
-        ours = [[hit.text for hit in answer.hits] if answer else [] for answer in answers_by[group]]
-        places = ranks_of(ours, rows)
-        scores.append(score(group, OURS, ours, rows, k, questions.titles))
+    for group, rows in groups.items():
+        places = ranks_of(ranked_by[group, OURS], rows)
+        scores.append(score(group, OURS, ranked_by[group, OURS], rows, k, questions.titles))
         scores += [
             score(group, name, ranked_by[group, name], rows, k, questions.titles, places) for name in floors
         ]
-        examples += _examples(group, rows, answers_by[group], places, questions.titles)
+        if group in answers_by:
+            examples += _examples(group, rows, answers_by[group], places, questions.titles)
     return TargetingReport(
         task=task,
         setting=setting or {},

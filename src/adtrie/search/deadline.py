@@ -9,6 +9,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,8 @@ class Pace:
         """Drops the slowest measurements: a machine that was busy once must not refuse all later forwards."""
         for seen in (self._ratios, self._host_ms):
             if seen:
-                seen.remove(max(seen))
+                with suppress(ValueError):  # another thread dropped it
+                    seen.remove(max(seen))
 
 
 class Deadline:

@@ -5,6 +5,7 @@ Knows the engine as a protocol of one method, and no draft.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -74,6 +75,25 @@ def finished(writing: Writing, forwards: int, rows: int) -> Generated:
     return Generated(writing.result, tokens, writing.finish_reason, forwards, rows)
 
 
+@dataclass(frozen=True)
+class Beams:
+    """How a beam is kept and its answer chosen; InputError at once for a value out of range.
+
+    `length_penalty` divides a sum of log-probabilities by tokens ** it; `fact_weight` is what each fact that
+    a text states adds to that.
+    """
+
+    width: int = 1
+    length_penalty: float = 1.0
+    fact_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_count("beams", self.width, MAX_BEAMS)
+        for name, value in (("length_penalty", self.length_penalty), ("fact_weight", self.fact_weight)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 10.0:
+                raise InputError(f"{name}: expected a number from 0 to 10, got {value!r:.60}")
+
+
 @dataclass
 class _Beam:
     """A text so far, the sum of its log-probabilities, and the row of its last token (-1: not fed yet)."""
@@ -95,28 +115,26 @@ def beam(
     codec: TextCodec,
     prompt: Any,
     rules: TextRules,
-    width: int,
-    length_penalty: float = 1.0,
+    beams: Beams,
+    worth: Callable[[str], float] = lambda text: 0.0,
 ) -> Generated:
     """The best text of a beam: each step keeps the `width` best sums of log-probabilities, ended texts too.
 
-    When all kept have ended, the one with the highest sum / tokens ** length_penalty is the answer. Width 1
-    is greedy. Raises as `generate`.
+    When all kept have ended, the one with the highest sum / tokens ** length_penalty + worth(text) is the
+    answer. Width 1 is greedy. Raises as `generate`.
     """
-    width = check_count("beams", width, MAX_BEAMS)
-    if not 0.0 <= length_penalty <= 10.0:
-        raise InputError(f"length_penalty: expected a number from 0 to 10, got {length_penalty}")
+    width = beams.width
     tokens = check_prompt(prompt)
     first = Writing(rules, codec)
     logits, forwards, rows = feed_prompt(model, tokens)[None], 1, tokens.size
-    beams = [_Beam(first, 0.0, rows - 1)]
+    kept = [_Beam(first, 0.0, rows - 1)]
     while True:
-        live = [one for one in beams if not one.ended]
-        pool = [one for one in beams if one.ended]
+        live = [one for one in kept if not one.ended]
+        pool = [one for one in kept if one.ended]
         for one, row in zip(live, logits, strict=True):
             pool += _continued(one, row[: codec.vocab_size], width)
-        beams = sorted(pool, key=lambda one: -one.score)[:width]
-        live = [one for one in beams if not one.ended]
+        kept = sorted(pool, key=lambda one: -one.score)[:width]
+        live = [one for one in kept if not one.ended]
         if not live:
             break
         fed = np.array([one.writing.tokens[-1] for one in live], np.int32)
@@ -124,7 +142,7 @@ def beam(
         for place, one in enumerate(live):
             one.row = rows + place
         forwards, rows = forwards + 1, rows + len(live)
-    best = max(beams, key=lambda one: one.rank(length_penalty))
+    best = max(kept, key=lambda one: one.rank(beams.length_penalty) + worth(one.writing.result))
     return finished(best.writing, forwards, rows)
 
 

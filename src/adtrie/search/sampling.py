@@ -19,6 +19,7 @@ MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0  # and 0
 MAX_TOP_K = 1_000_000
 MAX_SEED = 2**63 - 1
 LEAST_SHARE = 1e-9  # tokens below this share of the likeliest one's probability are never drawn
+_FEW = 128  # tokens sorted before all are
 _MASK = 2**64 - 1
 
 
@@ -88,10 +89,21 @@ def in_order(logits: NDArray[np.float32], sampling: Sampling, position: int) -> 
 
 
 def _descending(logits: NDArray[np.float32], best: int) -> Iterator[int]:
+    """Likeliest first, ties by id. Few are ever asked for, so only the first few are sorted at first."""
     yield best
-    for token in np.argsort(-logits, kind="stable").tolist():
-        if token != best:
-            yield token
+    if logits.size > _FEW:
+        least = np.partition(logits, -_FEW)[-_FEW]
+        few = np.flatnonzero(logits >= least)  # with all that tie with the last of them
+        yield from (token for token in _sorted(logits, few) if token != best)
+        rest = np.flatnonzero(~(logits >= least))
+    else:
+        rest = np.delete(np.arange(logits.size), best)
+    yield from _sorted(logits, rest)
+
+
+def _sorted(logits: NDArray[np.float32], tokens: NDArray[np.int64]) -> list[int]:
+    found: list[int] = tokens[np.argsort(-logits[tokens], kind="stable")].tolist()
+    return found
 
 
 def _drawn(logits: NDArray[np.float32], sampling: Sampling, position: int) -> Iterator[int]:

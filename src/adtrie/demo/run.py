@@ -8,30 +8,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from adtrie.api import Model, load_model
 from adtrie.catalogue import Catalogue
-from adtrie.creative import Drafts
+from adtrie.demo.compression import Compressed, demonstrate
+from adtrie.demo.writing import CREATE_TASK, AdText, write_ad
 from adtrie.errors import ModelError
 from adtrie.evaluate import (
     Pair,
     TfidfFloor,
-    load_creative_task,
     load_task,
     percentiles,
     ranks,
     recall_at_k,
 )
-from adtrie.evaluate.creative_tasks import templates_of
 from adtrie.models import shipped_adapters
 from adtrie.request import Hits, Mode
 
 Note = Callable[[str], None]
+Progress = Callable[[str, float], None]  # what is done, the share of it
 Advance = Callable[[int, int], None]
 DEFAULT_MODEL, UNTUNED = "smollm2-135m", "none"
-TARGET_TASK, CREATE_TASK = "pricerunner", "e2e"
+TARGET_TASK = "pricerunner"
 TOLERANCE = 1e-5  # of a score: verify and stepwise ask the model the same questions
 
 
@@ -50,16 +51,17 @@ class Plan:
     num_timed: int = 40
     num_exact: int = 4
     width: int = 10
+    preset: str | None = "demo"  # of compression; None: without it
     budget_s: float = 60.0  # for rows timed in every mode; a slow machine times fewer and says so
 
 
-def plan_for(model: str, adapter: str | None = None) -> Plan:
+def plan_for(model: str, adapter: str | None = None, preset: str | None = "demo") -> Plan:
     """Plan with an adapter by name or folder, "none" for none; by default the shipped ones of both tasks."""
     shipped = shipped_adapters() if model == DEFAULT_MODEL and adapter != UNTUNED else []
     writer = CREATE_TASK if CREATE_TASK in shipped else None
     if adapter is None:
-        return Plan(model, TARGET_TASK if TARGET_TASK in shipped else None, writer)
-    return Plan(model, None if adapter == UNTUNED else adapter, writer)
+        return Plan(model, TARGET_TASK if TARGET_TASK in shipped else None, writer, preset=preset)
+    return Plan(model, None if adapter == UNTUNED else adapter, writer, preset=preset)
 
 
 @dataclass(frozen=True)
@@ -113,23 +115,6 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class AdText:
-    """One ad text from facts of the test set, the same drafted and plain; forwards of both."""
-
-    facts: str
-    text: str
-    adapter: str | None
-    tokens: int
-    forwards: int
-    plain_forwards: int
-
-    @property
-    def tokens_per_forward(self) -> float:
-        """Of the drafted text."""
-        return self.tokens / self.forwards
-
-
-@dataclass(frozen=True)
 class Report:
     """Everything the demonstration found; seconds by step."""
 
@@ -141,12 +126,13 @@ class Report:
     answers: tuple[Answer, ...]
     quality: tuple[Quality, ...]
     costs: tuple[Cost, ...]
+    compressed: Compressed | None
     num_agreeing: int
     ad_text: AdText
     seconds: dict[str, float]
 
 
-def run(plan: Plan, note: Note, advance: Advance) -> Report:
+def run(plan: Plan, note: Note, advance: Advance, compressing: Progress | None = None) -> Report:
     """Runs all of `plan`; raises ModelError if verify and stepwise, or drafted and plain text, disagree."""
     clock = _Clock()
     name = f"{plan.model}, {f'adapter {plan.adapter}' if plan.adapter else 'untuned'}"
@@ -164,27 +150,33 @@ def run(plan: Plan, note: Note, advance: Advance) -> Report:
     note(f"answering {len(rows)} test listings, up to {plan.num_timed} of them in every mode ...")
     log = _measure(model, catalogue, rows, plan, advance)
     clock.lap("requests")
+    quality = [_quality(name, _texts(log[VERIFY]), rows)]
+    compressed = None
+    if plan.preset is not None:
+        note(f"compressing it by the preset {plan.preset!r} ...")
+        ask = partial(_verified, catalogue=catalogue, width=plan.width)
+        compressed, smaller = demonstrate(
+            model, plan.model, plan.adapter, plan.preset, rows, plan.num_timed, ask, compressing
+        )
+        quality.append(_quality(f"compressed, preset {plan.preset}", _texts(smaller), rows))
+    clock.lap("compress")
     note("computing the TF-IDF floor ...")
     floor = TfidfFloor(task.keywords, [row.query for row in task.rows_of("train")])
-    ranked = floor.rank([row.query for row in rows], 10)
+    quality.append(_quality("TF-IDF floor, no model", floor.rank([row.query for row in rows], 10), rows))
     clock.lap("tfidf")
     note("writing one ad text ...")
-    ad_text = _ad_text(plan, model)
+    ad_text = write_ad(model, plan.model, plan.writer, own=plan.writer == plan.adapter)
     clock.lap("ad_text")
-    answered = log[VERIFY]
-    ours = [[hit.text for hit in hits] for hits in answered]
     return Report(
         model=plan.model,
         adapter=plan.adapter,
         isa=model.engine.isa,
         threads=model.engine.num_threads,
         num_entries=catalogue.num_entries,
-        answers=tuple(map(_answer, rows[: plan.num_listings], answered)),
-        quality=(
-            _quality(name, ours, rows),
-            _quality("TF-IDF floor, no model", ranked, rows),
-        ),
+        answers=tuple(map(_answer, rows[: plan.num_listings], log[VERIFY])),
+        quality=tuple(quality),
         costs=_costs(log),
+        compressed=compressed,
         num_agreeing=len(log[STEPWISE]),
         ad_text=ad_text,
         seconds=clock.seconds,
@@ -250,20 +242,12 @@ def _check_agreement(verify: Hits, stepwise: Hits, exact: Hits) -> None:
         )
 
 
-def _ad_text(plan: Plan, model: Model) -> AdText:
-    """The first facts of the sample, written with guesses from the training texts and without."""
-    task = load_creative_task(CREATE_TASK)
-    facts = task.sample("test", 1)[0].facts
-    own = model if plan.writer == plan.adapter else load_model(plan.model, adapter=plan.writer)
-    past = [text for brief in task.briefs_of("train") for text in templates_of(brief)]
-    drafted = own.create(facts, drafts=Drafts(past, own, own.create_template))
-    plain = own.create(facts, draft=False)
-    if (drafted.text, drafted.tokens) != (plain.text, plain.tokens):
-        raise ModelError(
-            f"drafted and plain text differ for {facts!r}: {drafted.text!r} and {plain.text!r}. "
-            "This is a defect of adtrie: please report it with the output of 'adtrie doctor'"
-        )
-    return AdText(facts, drafted.text, plan.writer, drafted.tokens, drafted.forwards, plain.forwards)
+def _verified(model: Model, query: str, catalogue: Catalogue, width: int) -> Hits:
+    return model.target(query, catalogue, VERIFY.k, VERIFY.mode, width=width)
+
+
+def _texts(answered: Sequence[Hits]) -> list[list[str]]:
+    return [[hit.text for hit in hits] for hits in answered]
 
 
 def _answer(row: Pair, hits: Hits) -> Answer:

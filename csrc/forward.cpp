@@ -1,0 +1,236 @@
+// The layers of one pass, stage by stage: what every thread does between two barriers. Per layer
+//   norm, 8-bit form, q k v (and the heads placed) | attention, 8-bit form | o | norm, 8-bit form, gate, up,
+//   SwiGLU, 8-bit form | down
+// with the choices of a RowPlan. In the last layer only the rows go on whose hidden states were asked for.
+#include <algorithm>
+#include <cstring>
+
+#include "scratch.h"
+
+namespace adtrie {
+namespace {
+
+constexpr int kChunkRows = 256;  // rows of one pass over the layers; more rows take several passes
+
+bool any_sparse(const std::vector<Layer>& layers) {
+  for (const Layer& l : layers)
+    for (const Panels* w : {&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down})
+      if (w->sparse) return true;
+  return false;
+}
+
+// Part of whole pairs of panels: blocks of 32 columns.
+Range split_pairs(int panels, int thread, int num_threads) {
+  const Range pairs = split((panels + 1) / 2, thread, num_threads);
+  return {std::min(2 * pairs.begin, panels), std::min(2 * pairs.end, panels)};
+}
+
+}  // namespace
+
+// One thread's part of a pass.
+struct Cache::Worker {
+  Cache& cache;
+  Transformer& model;
+  Scratch& s;
+  const RowPlan& plan;
+  const Shape& shape;
+  const KernelTable& kernels;
+  const int32_t* places;
+  int thread, num_threads, rows;
+
+  Range mine(int n) const { return split(n, thread, num_threads); }
+  bool int8(const Panels& w) const { return wants_int8(w, shape.int8_activations); }
+  float* row(std::vector<float>& values, int r, int width) const {
+    return values.data() + static_cast<int64_t>(r) * width;
+  }
+
+  // All threads have ended the stage.
+  void meet(Stage stage) {
+    model.clock().worked(thread, stage);
+    if (num_threads > 1) model.team().barrier();
+    model.clock().waited(thread, stage);
+  }
+
+  void apply(const Panels& w, Range panels, const Inputs& x, float* y, int64_t stride, bool add, const GemmPlan& gemm,
+             const void* next) {
+    multiply(kernels, w, panels.begin, panels.end, x, shape.int8_activations, 0, rows, y, stride, add, gemm, next);
+  }
+  // Where this thread begins to read a linear that it takes its part of.
+  const void* part(const Panels& w) const { return panel_data(w, std::min(mine(w.num_panels).begin, w.num_panels - 1)); }
+
+  // The stage ends: alone, every thread has what it needs already.
+  void end(Stage stage, bool alone) {
+    if (alone)
+      model.clock().passed(thread, stage);
+    else
+      meet(stage);
+  }
+
+  // 8-bit form of input rows, by every thread alone for all of them or shared out.
+  Inputs prepare(Stage stage, bool alone, bool wanted, bool gather, const float* values, int64_t stride, int width) {
+    Int8Buffer& into = s.local[alone ? thread : 0].int8;
+    const Range range = alone ? Range{0, rows} : mine(rows);
+    for (int r = range.begin; wanted && r < range.end; ++r)
+      into.quantize(kernels, r, values + r * stride, width, gather);
+    end(stage, alone);
+    return {values, stride, &into};
+  }
+
+  Inputs normalise(Stage stage, bool alone, const std::vector<float>& weight, bool wanted, bool gather) {
+    std::vector<float>& normed = s.local[alone ? thread : 0].normed;
+    const Range range = alone ? Range{0, rows} : mine(rows);
+    for (int r = range.begin; r < range.end; ++r)
+      kernels.rms_norm(row(s.x, r, s.hidden), weight.data(), shape.rms_epsilon, shape.hidden,
+                       row(normed, r, s.hidden));
+    return prepare(stage, alone, wanted, gather, normed.data(), s.hidden, shape.hidden);
+  }
+
+  // Whole heads for each thread where that divides the work well enough, else panels and one more barrier.
+  void project(int index) {
+    const Layer& l = model.layers[index];
+    const bool wanted = int8(l.q) || int8(l.k) || int8(l.v), gather = l.q.sparse || l.k.sparse || l.v.sparse;
+    const Inputs x = normalise(Stage::kNorm, plan.norm_alone, l.attn_norm, wanted, gather);
+    const int heads = shape.num_heads, kv_heads = shape.num_kv_heads, per_head = shape.head_size / kPanel;
+    if (plan.whole_heads && shape.head_size % kPanel == 0) {
+      const Range units = mine(heads + 2 * kv_heads);  // a key/value head is two
+      const auto heads_of = [&](int unit) { return unit <= heads ? unit : heads + (unit - heads + 1) / 2; };
+      const Range own = {heads_of(units.begin), heads_of(units.end)};
+      const Range q = {std::min(own.begin, heads) * per_head, std::min(own.end, heads) * per_head};
+      const Range kv = {std::max(own.begin - heads, 0) * per_head, std::max(own.end - heads, 0) * per_head};
+      const int first_kv = std::min(kv.begin, l.k.num_panels - 1);
+      apply(l.q, q, x, s.q.data(), s.q_width, false, plan.qkv, panel_data(l.k, first_kv));
+      apply(l.k, kv, x, s.k.data(), s.kv_width, false, plan.qkv, panel_data(l.v, first_kv));
+      apply(l.v, kv, x, s.v.data(), s.kv_width, false, plan.qkv, part(l.o));
+      model.clock().passed(thread, Stage::kQkv);
+      cache.place_heads(index, places, {0, rows}, own);
+    } else {
+      apply(l.q, mine(l.q.num_panels), x, s.q.data(), s.q_width, false, plan.qkv, part(l.k));
+      apply(l.k, mine(l.k.num_panels), x, s.k.data(), s.kv_width, false, plan.qkv, part(l.v));
+      apply(l.v, mine(l.v.num_panels), x, s.v.data(), s.kv_width, false, plan.qkv, part(l.o));
+      meet(Stage::kQkv);
+      cache.place_heads(index, places, mine(rows), {0, heads + kv_heads});
+    }
+    meet(Stage::kPlace);
+  }
+
+  void output(int index) {
+    const Layer& l = model.layers[index];
+    const int width = shape.num_heads * shape.head_size;
+    const Inputs x = cache.attends_int8(index)
+                         ? Inputs{s.attended.data(), s.q_width, &s.attended8}
+                         : prepare(Stage::kO, plan.norm_alone, int8(l.o), l.o.sparse, s.attended.data(), s.q_width, width);
+    const Range panels = mine(l.o.num_panels);
+    apply(l.o, panels, x, s.x.data(), s.hidden, true, plan.o, part(l.gate));
+    if (!l.o_bias.empty())
+      for (int r = 0; r < rows; ++r)
+        for (int c = panels.begin * kPanel; c < std::min(panels.end * kPanel, shape.hidden); ++c)
+          row(s.x, r, s.hidden)[c] += l.o_bias[c];
+    meet(Stage::kO);
+  }
+
+  // Gate, up and their product a few panels at a time, so that they never leave the near caches as floats.
+  void gate(int index) {
+    const Layer& l = model.layers[index];
+    const Inputs x = normalise(Stage::kMlpNorm, plan.mlp_norm_alone, l.mlp_norm, int8(l.gate) || int8(l.up),
+                               l.gate.sparse || l.up.sparse);
+    const bool quantize = int8(l.down);
+    Scratch::Local& own = s.local[thread];
+    const Range all = split_pairs(l.gate.num_panels, thread, num_threads);
+    const int step = plan.gate_panels > 0 ? plan.gate_panels : std::max(all.end - all.begin, 1);
+    for (int p = all.begin; p < all.end; p += step) {
+      const int count = std::min(step, all.end - p), width = count * kPanel, column = p * kPanel;
+      const void* next = p + count < all.end ? panel_data(l.gate, p + count) : part(l.down);
+      apply(panels_from(l.gate, p), {0, count}, x, own.gate.data(), width, false, plan.gate_up, panel_data(l.up, p));
+      apply(panels_from(l.up, p), {0, count}, x, own.up.data(), width, false, plan.gate_up, next);
+      for (int r = 0; r < rows; ++r) {
+        float* product = quantize ? row(own.gate, r, width) : row(s.gated, r, s.inner) + column;
+        kernels.swiglu(row(own.gate, r, width), row(own.up, r, width), width, product);
+        if (quantize)
+          s.gated8.quantize_part(kernels, r, product, shape.intermediate, column,
+                                 std::min(width, shape.intermediate - column), l.down.sparse);
+      }
+    }
+    meet(Stage::kGateUp);
+    const Panels& after = index + 1 < shape.num_layers ? model.layers[index + 1].q : model.head;
+    apply(l.down, mine(l.down.num_panels), {s.gated.data(), s.inner, &s.gated8}, s.x.data(), s.hidden, true, plan.down,
+          part(after));
+    meet(Stage::kDown);
+  }
+
+  void run(const int32_t* tokens, const std::vector<int>& asked, float* hidden) {
+    model.clock().start(thread);
+    cache.embed_rows(tokens, places, mine(rows));
+    meet(Stage::kEmbed);
+    for (int index = 0; index < shape.num_layers; ++index) {
+      project(index);
+      if (index == shape.num_layers - 1 && static_cast<int>(asked.size()) < rows) {
+        if (thread == 0) cache.keep_rows(asked);
+        rows = static_cast<int>(asked.size());
+        if (rows == 0) return;
+        meet(Stage::kPlace);
+      }
+      cache.attend_rows(index, rows, thread, num_threads);
+      meet(Stage::kAttend);
+      output(index);
+      gate(index);
+    }
+    const Range range = mine(rows);
+    for (int r = range.begin; r < range.end; ++r)
+      kernels.rms_norm(row(s.x, r, s.hidden), model.final_norm.data(), shape.rms_epsilon, shape.hidden,
+                       hidden + static_cast<int64_t>(r) * shape.hidden);
+    model.clock().worked(thread, Stage::kFinal);
+  }
+};
+
+void Cache::forward(const int32_t* tokens, const int32_t* places, int num_tokens, const uint8_t* asked,
+                    float* hidden) {
+  for (int begin = 0; begin < num_tokens; begin += kChunkRows) {
+    const int rows = std::min(kChunkRows, num_tokens - begin);
+    const int done = forward_chunk(tokens + begin, places + begin, rows, asked ? asked + begin : nullptr, hidden);
+    hidden += static_cast<int64_t>(done) * model_.shape().hidden;
+  }
+}
+
+// How many rows of hidden were written.
+int Cache::forward_chunk(const int32_t* tokens, const int32_t* places, int num_tokens, const uint8_t* asked,
+                         float* hidden) {
+  const Shape& shape = model_.shape();
+  const RowPlan& plan = model_.schedule.of(num_tokens);
+  Scratch& s = *scratch_;
+  int longest = 0;
+  for (int i = 0; i < num_tokens; ++i) longest = std::max(longest, rows_->lengths[places[i]]);
+  s.resize(shape, model_.head_stride(), num_tokens, longest, plan);
+  if (shape.int8_activations) s.resize_int8(shape, num_tokens, plan, any_sparse(model_.layers));
+  collect_runs(places, num_tokens);
+  s.asked.clear();
+  for (int r = 0; r < num_tokens; ++r)
+    if (asked == nullptr || asked[r]) s.asked.push_back(r);
+  const int num_threads = plan.one_thread ? 1 : model_.team().size();
+  const auto task = [&](int thread) {
+    Worker{*this, model_, s, plan, shape, model_.kernels(), places, thread, num_threads, num_tokens}.run(
+        tokens, s.asked, hidden);
+  };
+  if (num_threads == 1)
+    task(0);
+  else
+    model_.team().run(task);
+  return static_cast<int>(s.asked.size());
+}
+
+// The rows of the pass listed in `asked`, ascending, become its first and only ones.
+void Cache::keep_rows(const std::vector<int>& asked) {
+  Scratch& s = *scratch_;
+  const int64_t heads = static_cast<int64_t>(model_.shape().num_heads) * model_.head_stride();
+  size_t runs = 0;
+  for (size_t j = 0; j < asked.size(); ++j) {
+    const int r = asked[j];
+    std::memmove(s.x.data() + j * s.hidden, s.x.data() + static_cast<int64_t>(r) * s.hidden, s.hidden * sizeof(float));
+    std::memmove(s.rotated.data() + j * heads, s.rotated.data() + r * heads, heads * sizeof(float));
+    const int begin = s.run_ptr[r], end = s.run_ptr[r + 1];
+    s.run_ptr[j] = static_cast<int>(runs);
+    for (int i = begin; i < end; ++i) s.runs[runs++] = s.runs[i];
+  }
+  s.run_ptr[asked.size()] = static_cast<int>(runs);
+}
+
+}  // namespace adtrie

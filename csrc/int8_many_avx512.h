@@ -1,0 +1,206 @@
+// Dense quantized weights times many rows of 8-bit activations. The codes of a few panels are widened to bytes once
+// per piece of their inputs and stay in the first-level cache while all rows pass over them, so that what a row costs
+// is multiply-adds: eight per block of 32 inputs and panel, and a float conversion and sum. Every output is summed in
+// the order of the other kernels.
+#include "int8_avx512.h"
+
+namespace adtrie {
+namespace {
+
+constexpr int kManyRows = 4, kManyPanels = 3;  // of a tile: its sums fill the registers
+constexpr int kPieceBlocks = 8;                // blocks of inputs of a piece: 3 panels x 256 inputs are 12 KiB
+constexpr int kRowsAtOnce = 128;               // rows whose sums are held between pieces
+
+// A piece of the weights, widened, and what the rows need to know of it.
+struct Piece {
+  int blocks, per_group;
+  const uint8_t* codes[kManyPanels];  // [blocks * 8][16][4]
+  alignas(64) float scales[kManyPanels][kPieceBlocks][kPanel];
+  alignas(64) float mins[kManyPanels][kPieceBlocks][kPanel];
+};
+
+// Rows of a tile at the first block of a piece: start[r][block] = -zero * sum of codes, min_weights[r][group].
+struct PieceRows {
+  const int8_t* codes;
+  const float* scales;
+  const int32_t (*starts)[kPieceBlocks];
+  const float (*min_weights)[kPieceBlocks];
+  int64_t stride, blocks;
+};
+
+// Totals of the rows [R][kManyPanels][16] += what a piece contributes.
+template <bool MINS, bool ONE, int R, int P>
+__attribute__((noinline)) void tile_many(const Piece& piece, const PieceRows& x, float* totals) {
+  const uint8_t* codes[P];
+  ADTRIE_UNROLL
+  for (int p = 0; p < P; ++p) codes[p] = piece.codes[p];
+  vf part[R][P];
+  ADTRIE_UNROLL
+  for (int r = 0; r < R; ++r)
+    ADTRIE_UNROLL
+    for (int p = 0; p < P; ++p) part[r][p] = vset(0.0f);
+  int in_group = 0, group = 0;
+  for (int b = 0; b < piece.blocks; ++b) {
+    __m512i sums[R][P];
+    ADTRIE_UNROLL
+    for (int r = 0; r < R; ++r)
+      ADTRIE_UNROLL
+      for (int p = 0; p < P; ++p) sums[r][p] = MINS ? _mm512_setzero_si512() : _mm512_set1_epi32(x.starts[r][b]);
+    const int8_t* inputs = x.codes + b * kBlock;
+    ADTRIE_UNROLL
+    for (int k = 0; k < 8; ++k) {
+      __m512i w[P];
+      ADTRIE_UNROLL
+      for (int p = 0; p < P; ++p) w[p] = load64(codes[p] + k * 64);
+      ADTRIE_UNROLL
+      for (int r = 0; r < R; ++r) {
+        const __m512i four = broadcast4(inputs + r * x.stride + k * 4);
+        ADTRIE_UNROLL
+        for (int p = 0; p < P; ++p) sums[r][p] = _mm512_dpbusd_epi32(sums[r][p], w[p], four);
+      }
+    }
+    ADTRIE_UNROLL
+    for (int p = 0; p < P; ++p) codes[p] += 512;
+    ADTRIE_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const vf step = vset(x.scales[r * x.blocks + b]);
+      ADTRIE_UNROLL
+      for (int p = 0; p < P; ++p) {
+        const vf sum = _mm512_cvtepi32_ps(sums[r][p]);
+        part[r][p] = ONE ? vmul(sum, step) : vfma(sum, step, part[r][p]);
+      }
+    }
+    if (!ONE && ++in_group < piece.per_group) continue;
+    ADTRIE_UNROLL
+    for (int p = 0; p < P; ++p) {
+      const vf scale = vload(piece.scales[p][group]);
+      ADTRIE_UNROLL
+      for (int r = 0; r < R; ++r) {
+        float* total = totals + (r * kManyPanels + p) * kPanel;
+        vf sum = vfma(part[r][p], scale, vload(total));
+        if (MINS) sum = vfma(vload(piece.mins[p][group]), vset(x.min_weights[r][group]), sum);
+        vstore(total, sum);
+        if (!ONE) part[r][p] = vset(0.0f);
+      }
+    }
+    in_group = 0, ++group;
+  }
+}
+
+template <bool MINS, bool ONE, int R, int P>
+void dispatch_many(const Piece& piece, const PieceRows& x, int rows, int panels, float* totals) {
+  if constexpr (R > 0 && P > 0) {
+    if (rows != R)
+      dispatch_many<MINS, ONE, R - 1, P>(piece, x, rows, panels, totals);
+    else if (panels != P)
+      dispatch_many<MINS, ONE, R, P - 1>(piece, x, rows, panels, totals);
+    else
+      tile_many<MINS, ONE, R, P>(piece, x, totals);
+  }
+}
+
+// Low nibbles of a vector are four inputs of 16 outputs, high nibbles the next four.
+inline void widen(const uint8_t* codes, int blocks, uint8_t* out) {
+  const __m512i mask = _mm512_set1_epi8(15);
+  for (int i = 0; i < blocks * 4; ++i) {
+    const __m512i both = load64(codes + i * 64);
+    _mm512_store_si512(out + i * 128, _mm512_and_si512(both, mask));
+    _mm512_store_si512(out + i * 128 + 64, _mm512_and_si512(_mm512_srli_epi32(both, 4), mask));
+  }
+}
+
+inline void fetch_ahead(const uint8_t* codes, int bytes) {
+  for (int i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(codes + i), _MM_HINT_T1);
+}
+
+// What the inputs of a piece mean for every row.
+template <bool MINS>
+inline void prepare_rows(const Call& c, int first, int rows, int block, const Piece& piece,
+                         int32_t (*starts)[kPieceBlocks], float (*min_weights)[kPieceBlocks]) {
+  const int blocks = c.w.num_inputs / kBlock;
+  for (int r = 0; r < rows; ++r) {
+    const int64_t at = static_cast<int64_t>(first + r) * blocks + block;
+    if (!MINS) {
+      for (int b = 0; b < piece.blocks; ++b) starts[r][b] = -c.w.zero * c.x.sums[at + b];
+      continue;
+    }
+    const TileRows row = {nullptr, nullptr, c.x.scales + at, c.x.sums + at, 0, blocks};
+    for (int g = 0; g < piece.blocks / piece.per_group; ++g)
+      min_weights[r][g] = scaled_sum(row, 0, g * piece.per_group, (g + 1) * piece.per_group);
+  }
+}
+
+// All rows over a few panels.
+template <bool NIBBLES, bool MINS>
+void few_panels(const Call& c, const Stripe* stripes, int panels, const uint8_t* next, int first, int rows) {
+  alignas(64) uint8_t bytes[kManyPanels][kPieceBlocks * 512];
+  alignas(64) float totals[kRowsAtOnce][kManyPanels][kPanel];
+  alignas(64) int32_t starts[kRowsAtOnce][kPieceBlocks];
+  alignas(64) float min_weights[kRowsAtOnce][kPieceBlocks];
+  Piece piece;
+  const int blocks = c.w.num_inputs / kBlock, most = kPieceBlocks;
+  piece.per_group = c.w.group / kBlock;
+  const int step = most / piece.per_group * piece.per_group, tiles = (rows + kManyRows - 1) / kManyRows;
+  constexpr int kBlockBytes = NIBBLES ? 256 : 512;
+  std::memset(totals, 0, sizeof totals[0] * static_cast<size_t>(rows));
+  for (int block = 0; block < blocks; block += step) {
+    piece.blocks = blocks - block < step ? blocks - block : step;
+    const int group = block / piece.per_group;
+    for (int p = 0; p < panels; ++p) {
+      const uint8_t* codes = stripes[p].codes + static_cast<int64_t>(block) * kBlockBytes;
+      if (NIBBLES) widen(codes, piece.blocks, bytes[p]);
+      piece.codes[p] = NIBBLES ? bytes[p] : codes;
+      const bool last = block + step >= blocks;
+      if (!last && c.plan.ahead > 0) fetch_ahead(codes + step * kBlockBytes, step * kBlockBytes);
+      if (last && next && c.plan.ahead > 0) fetch_ahead(next + (stripes[p].codes - stripes[0].codes), step * kBlockBytes);
+      for (int g = 0; g < piece.blocks / piece.per_group; ++g) {
+        vstore(piece.scales[p][g], vhalf(stripes[p].scales + (group + g) * kPanel));
+        if (MINS) vstore(piece.mins[p][g], vhalf(stripes[p].mins + (group + g) * kPanel));
+      }
+    }
+    prepare_rows<MINS>(c, first, rows, block, piece, starts, min_weights);
+    for (int t = 0; t < tiles; ++t) {
+      const int r = rows * t / tiles, count = rows * (t + 1) / tiles - r;
+      const int64_t at = static_cast<int64_t>(first + r) * blocks + block;
+      const PieceRows x = {c.x.codes + (first + r) * c.x.stride + block * kBlock, c.x.scales + at, starts + r,
+                           min_weights + r, c.x.stride, blocks};
+      (piece.per_group == 1 ? dispatch_many<MINS, true, kManyRows, kManyPanels>
+                            : dispatch_many<MINS, false, kManyRows, kManyPanels>)(piece, x, count, panels,
+                                                                                  totals[r][0]);
+    }
+  }
+  for (int r = 0; r < rows; ++r)
+    for (int p = 0; p < panels; ++p) {
+      float* out = c.y + (first + r) * c.ys + stripes[p].column;
+      vstore(out, c.add ? vadd(vload(out), vload(totals[r][p])) : vload(totals[r][p]));
+    }
+}
+
+template <bool NIBBLES, bool MINS>
+void panels_many(const Call& c, const Stripe* stripes, int count, int rows) {
+  for (int first = 0; first < rows; first += kRowsAtOnce)
+    for (int i = 0; i < count; i += kManyPanels) {
+      const int some = count - i < kManyPanels ? count - i : kManyPanels;
+      const uint8_t* next = i + 2 * kManyPanels <= count ? stripes[i + kManyPanels].codes : c.next;
+      few_panels<NIBBLES, MINS>(c, stripes + i, some, next, first, rows - first < kRowsAtOnce ? rows - first : kRowsAtOnce);
+    }
+}
+
+void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add,
+               const GemmPlan& plan, const void* after) {
+  const Call call = {w, x, y, ys, add, plan, static_cast<const uint8_t*>(after)};
+  const bool many = plan.widen && w.group <= kPieceBlocks * kBlock;
+  for_each_form(w, begin, end, [&](Format form, const Stripe* stripes, int count) {
+    const bool nibbles = form == Format::kQ4;
+    auto run = form == Format::kS24   ? panels_i8<Format::kS24, false>
+               : form == Format::kS14 ? panels_i8<Format::kS14, false>
+               : many && nibbles      ? (w.mins ? panels_many<true, true> : panels_many<true, false>)
+               : many                 ? (w.mins ? panels_many<false, true> : panels_many<false, false>)
+               : nibbles              ? (w.mins ? panels_i8<Format::kQ4, true> : panels_i8<Format::kQ4, false>)
+                                      : (w.mins ? panels_i8<Format::kQ8, true> : panels_i8<Format::kQ8, false>);
+    run(call, stripes, count, rows);
+  });
+}
+
+}  // namespace
+}  // namespace adtrie

@@ -1,0 +1,62 @@
+// Buffers of one pass and who uses them. Included by the files that implement Cache only.
+#pragma once
+#include <algorithm>
+#include <vector>
+
+#include "linear.h"
+#include "transformer.h"
+
+namespace adtrie {
+
+struct Cache::Scratch {
+  // Of one thread, except that local[0].normed and .int8 are shared by all where inputs are not prepared alone.
+  struct Local {
+    std::vector<float> normed, scores, out, gate, up;
+    Int8Buffer int8;
+  };
+  int hidden, q_width, kv_width, inner;  // padded column counts
+  int path_stride = 0;                   // longest path of the pass, padded
+  std::vector<float> x, q, k, v, rotated, attended, gated, cosines, sines;
+  Int8Buffer attended8, gated8;
+  std::vector<Local> local;
+  std::vector<Run> runs;
+  std::vector<int> run_ptr, asked;  // asked: rows of the pass whose hidden states are wanted
+
+  Scratch(const Shape& s, int head_stride, int num_threads)
+      : hidden(padded(s.hidden)), q_width(padded(s.num_heads * s.head_size)),
+        kv_width(padded(s.num_kv_heads * s.head_size)), inner(padded(s.intermediate)), local(num_threads) {
+    for (Local& own : local) own.out.resize(static_cast<size_t>(kMaxQueries) * head_stride);
+  }
+
+  static void grow(std::vector<float>& v, int rows, int64_t columns) {
+    if (v.size() < static_cast<size_t>(rows * columns)) v.resize(rows * columns);
+  }
+
+  static bool alone(const RowPlan& plan) { return plan.norm_alone || plan.mlp_norm_alone; }
+
+  void resize(const Shape& s, int head_stride, int rows, int longest_path, const RowPlan& plan) {
+    grow(x, rows, hidden), grow(q, rows, q_width), grow(k, rows, kv_width), grow(v, rows, kv_width);
+    grow(attended, rows, q_width), grow(gated, rows, inner);
+    grow(rotated, rows, static_cast<int64_t>(s.num_heads) * head_stride);
+    grow(cosines, rows, s.head_size / 2), grow(sines, rows, s.head_size / 2);
+    path_stride = padded(longest_path);
+    const int gate = plan.gate_panels > 0 ? plan.gate_panels * kPanel : inner + kBlock;
+    for (size_t i = 0; i < local.size(); ++i) {
+      grow(local[i].scores, kMaxQueries, path_stride);
+      grow(local[i].gate, rows, std::min(gate, inner + kBlock)), grow(local[i].up, rows, std::min(gate, inner + kBlock));
+      if (i == 0 || alone(plan)) grow(local[i].normed, rows, hidden);
+    }
+  }
+
+  void resize_int8(const Shape& s, int rows, const RowPlan& plan, bool gather) {
+    const int heads = s.num_heads * s.head_size, widest = std::max({s.hidden, heads, s.intermediate});
+    const auto fit = [&](Int8Buffer& buffer, int width) {
+      buffer.resize(rows, width);
+      if (gather) buffer.resize_gather(rows, width);
+    };
+    fit(attended8, heads), fit(gated8, s.intermediate);
+    for (size_t i = 0; i < (alone(plan) ? local.size() : 1); ++i) fit(local[i].int8, widest);
+  }
+};
+
+}  // namespace adtrie

@@ -1,0 +1,57 @@
+"""The answers to lines of queries: one after another, or many at the same time. Prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from adtrie.cli.catalogues import Answering
+from adtrie.cli.queries import QueryLine, text_of
+from adtrie.errors import AdtrieError, CapacityError, InputError
+
+if TYPE_CHECKING:
+    from adtrie.api import Model
+    from adtrie.catalogue import Prior
+    from adtrie.engine.batching import Pending
+    from adtrie.prompt import PromptTemplate
+    from adtrie.request import Hits, TargetOptions
+
+Answer = tuple[QueryLine, "Hits | InputError | CapacityError"]
+
+
+def answers(
+    lines: Iterable[QueryLine],
+    model: Model,
+    answering: Answering,
+    options: TargetOptions,
+    template: PromptTemplate | None,
+    prior: Prior | None,
+    concurrency: int,
+) -> Iterator[Answer]:
+    """Each line with its answer, or with the error that is its own; in order. Other errors are raised."""
+    if concurrency == 1:
+        for line in lines:
+            try:
+                answering.refresh()
+                asked = (text_of(line), answering.catalogue, options, template, prior)
+                yield line, model.answer(*asked, answering.selection, answering.seeds)
+            except (InputError, CapacityError) as error:
+                yield line, error
+        return
+    from adtrie.concurrency import in_order
+
+    with model.concurrent(options.score, template, concurrency) as company:
+
+        def submit(line: QueryLine) -> Pending[Hits]:
+            answering.refresh()
+            asked = (text_of(line), answering.catalogue, options, prior)
+            return company.submit(*asked, answering.selection, answering.seeds)
+
+        for line, answer in in_order(lines, submit, 2 * concurrency):
+            yield line, _own(answer)
+
+
+def _own(answer: Hits | AdtrieError) -> Hits | InputError | CapacityError:
+    if isinstance(answer, AdtrieError) and not isinstance(answer, InputError | CapacityError):
+        raise answer
+    return answer
