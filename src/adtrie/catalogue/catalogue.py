@@ -18,7 +18,7 @@ from adtrie.catalogue.bids import Bids
 from adtrie.catalogue.bitmap import EntrySet
 from adtrie.catalogue.build import NO_BID, Builder, BuildOptions, BuildReport, Parts, Progress
 from adtrie.catalogue.columns import row_attributes
-from adtrie.catalogue.groups import EntryGroups, Groups, RowGroups
+from adtrie.catalogue.groups import EntryGroups, Groups
 from adtrie.catalogue.layout import CatalogueInfo, from_arrays, read_info, to_arrays
 from adtrie.catalogue.prior import Bonus
 from adtrie.catalogue.range_max import MaxVersion
@@ -208,23 +208,11 @@ class Catalogue:
         It is that of the entry's row (of the selection) with the highest bid, the first of several. Raises
         InputError for an unknown attribute, or one with several values in one row.
         """
-        groups = self.row_groups(attribute).rows
+        groups = self.selector.row_groups(attribute).rows
         if self._parts.row_ptr is None:
             return groups
         highest = self.bids.highest(None if selection is None else selection.rows)
         return EntryGroups(self.num_entries, lambda entries: groups[highest.best_rows(entries)[0]])
-
-    def row_groups(self, attribute: str) -> RowGroups:
-        """The groups of all rows, kept for the next time. Raises InputError as `groups` does."""
-        found = self._row_groups.get(attribute)
-        if found is None:
-            found = RowGroups(self.selector.column(attribute), self.selector.num_rows)
-            self._row_groups[attribute] = found
-        return found
-
-    @cached_property
-    def _row_groups(self) -> dict[str, RowGroups]:
-        return {}
 
     def attributes(self, entry: int) -> dict[str, Any]:
         """Attributes of the entry's row with the highest bid (the first such); empty when it has none."""

@@ -15,6 +15,7 @@ from adtrie.catalogue.columns import Column
 from adtrie.catalogue.eligible import EligibleTrie
 from adtrie.catalogue.filter_syntax import parse
 from adtrie.catalogue.filters import column_named, rows_where
+from adtrie.catalogue.groups import RowGroups
 from adtrie.catalogue.sequences import Int64
 from adtrie.catalogue.trie import Trie
 from adtrie.errors import InputError
@@ -55,6 +56,7 @@ class Selector:
         self._parts = parts
         self.num_entries = parts.trie.num_entries
         self.num_rows = self.num_entries if parts.row_ptr is None else int(parts.row_ptr[-1])
+        self._groups: dict[str, RowGroups] = {}
 
     def select(
         self, where: str | EntrySet | None, allow_ids: Iterable[Any] | None, deny_ids: Iterable[Any] | None
@@ -83,6 +85,16 @@ class Selector:
     def column(self, name: str) -> Column:
         """The values of one attribute. Raises InputError for an unknown one, naming the closest."""
         return column_named(name, self.columns, "at most")
+
+    def row_groups(self, attribute: str) -> RowGroups:
+        """The groups of all rows by an attribute, kept for the next time.
+
+        Raises InputError for an unknown attribute, or one with several values in one row.
+        """
+        found = self._groups.get(attribute)
+        if found is None:
+            found = self._groups[attribute] = RowGroups(self.column(attribute), self.num_rows)
+        return found
 
     def rows_with_ids(self, ids: Iterable[str]) -> list[list[int]]:
         """For each id the rows that have it, ascending; none for an unknown one."""

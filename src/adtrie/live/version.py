@@ -157,7 +157,7 @@ class Version(Catalogue):
         """By which value of an attribute each entry is counted, as `Catalogue.groups` has it."""
         base, column = self.state.base, self.added_columns.get(attribute)
         known = column is None or attribute in base.selector.columns
-        of_base = base.row_groups(attribute) if known else None
+        of_base = base.selector.row_groups(attribute) if known else None
         of_added = groups_of_added(of_base, column, self.state.num_added)
         none = np.full(base.selector.num_rows, -1, np.int32) if of_base is None else of_base.rows
         highest = self._highest(selection)

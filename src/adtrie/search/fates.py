@@ -92,7 +92,7 @@ def fates_of_beam(
         beams = pool[kept]
     fate[beams] = np.where(finished[beams], Fate.BEATEN, Fate.OPEN)
     if seeds is not None and seeds.size:
-        named = np.flatnonzero(explored.leaf & np.isin(explored.lo, seeds))
+        named = np.flatnonzero(finished & np.isin(explored.lo, seeds))
         fate[named], limit[named] = Fate.BEATEN, -np.inf
     ends = np.flatnonzero(fate == Fate.BEATEN)
     answer = ends[best(total[ends], explored.lo[ends], k)]
