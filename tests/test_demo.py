@@ -24,6 +24,9 @@ from adtrie.models.alias import cached_path
 from adtrie.prompt import CREATE_TEMPLATE, PromptTemplate
 from adtrie.request import Hit, Hits
 
+CACHED = cached_path("smollm2-135m")  # other tests turn to a cache of their own
+CACHE = CACHED.parents[2]
+
 
 def hits(entries: Sequence[tuple[str, float]], ms: float = 1.0, gap: float = 0.0, forwards: int = 1) -> Hits:
     found = tuple(Hit(text, text, score, (text,)) for text, score in entries)
@@ -174,10 +177,11 @@ def test_a_compressed_model_answers_the_same_requests(tmp_path: Path) -> None:
 
 
 @pytest.mark.model
-@pytest.mark.skipif(not cached_path("smollm2-135m").exists(), reason="smollm2-135m is not cached: make demo")
+@pytest.mark.skipif(not CACHED.exists(), reason="smollm2-135m is not cached: make demo")
 def test_a_short_demonstration(monkeypatch: pytest.MonkeyPatch) -> None:
     short = demo.Plan(num_listings=2, num_quality=3, num_timed=2, num_exact=1, preset=None, budget_s=1e6)
-    monkeypatch.setattr(demo, "plan_for", lambda model, adapter: short)
+    monkeypatch.setattr(demo, "plan_for", lambda *asked: short)
+    monkeypatch.setenv("ADTRIE_CACHE", str(CACHE))
     result = CliRunner().invoke(app, ["demo", "--json"])
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)

@@ -97,7 +97,8 @@ def test_never_over_budget_and_more_budget_never_more_error(
 def test_a_larger_rest_never_saves_less() -> None:
     """Of 9 ms left, 5 save 4 in one linear and 4 save 3 in another; of 10, 10 save 5 in the first alone.
 
-    Spending the rest twice over would be better at 9 than at 10.
+    Spending the rest twice over would be better at 9 than at 10. The two of the largest steps have paths of
+    their own: fourth and fifth.
     """
 
     def linear(name: str, *states: tuple[float, float]) -> MeasuredLinear:
@@ -108,13 +109,13 @@ def test_a_larger_rest_never_saves_less() -> None:
         return MeasuredLinear(name, 16, 192, tuple(options))
 
     first = linear("first", (0, 5), (5, 1), (10, 0))
-    table = Measurements(
-        "units", (first, linear("second", (0, 3), (4, 0)), linear("third", (0, 999), (50, 0)))
-    )
+    second, third = linear("second", (0, 3), (4, 0)), linear("third", (0, 999), (50, 0))
+    lumps = (linear("fourth", (0, 1), (100, 0)), linear("fifth", (0, 1), (100, 0)))
+    table = Measurements("units", (first, second, third, *lumps))
     frontier = Frontier(table, "ms")
     errors = [frontier.plan(frontier.smallest + rest).error for rest in range(70)]
     assert errors == sorted(errors, reverse=True)
-    assert errors[:12] == [1007] * 4 + [1004] + [1003] * 5 + [1002] * 2
+    assert errors[:12] == [1009] * 4 + [1006] + [1005] * 5 + [1004] * 2
 
 
 def check_sums(plan: Plan, table: Measurements) -> None:

@@ -59,7 +59,13 @@ def score_seeds(nodes: Frontier, seeds: NDArray[np.int64], max_rows: int) -> Nod
         leaves, unknown = known_seeds(nodes, seeds)
         if unknown.size == 0:
             return leaves
-        levels, room = [unknown[:max_rows]], max_rows - unknown.size
+        forced = nodes.unfed_above(unknown)[:max_rows]
+        if forced.size == max_rows:
+            depth = nodes.depth[forced]
+            nodes.feed([forced[depth == each] for each in np.unique(depth)])
+            continue
+        levels = [unknown[: max_rows - forced.size]]
+        room = max_rows - forced.size - unknown.size
         while True:
             nodes.list_children(nodes.unlisted(levels[-1]))
             below = _holding(nodes, nodes.children(levels[-1]), seeds)
