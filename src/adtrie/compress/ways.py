@@ -154,7 +154,9 @@ def solve_linear(
     for kept in sorted(set(choice.kept)):
         rows = np.nonzero(per_row == kept)[0]
         part = weights[rows]
-        solved = compress_linear(part, prune(part, curvature, kept), curvature, grid, method)
+        # Exchanges polish a mask, and are most of the work: not where codes are not polished either.
+        pruned = prune(part, curvature, kept) if method == "polish" else prune(part, curvature, kept, 0)
+        solved = compress_linear(part, pruned, curvature, grid, method)
         codes[rows], scales[rows], mask[rows] = solved.values.codes, solved.values.scales, solved.mask
     values = QuantizedMatrix(codes, scales, None, choice.bits, choice.group)
     return CompressedLinear(values, np.array(choice.kept, np.uint8), mask)
