@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +23,6 @@ ROWS: list[dict[str, Any]] = [
     {"text": "green hat", "id": "4", "by": "b", "country": "FR"},
     {"text": "grey hat", "id": "5", "bid": 100.0, "country": "DE"},
 ]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("model") / "llama"
-    shutil.copytree(Path(__file__).parent / "golden" / "llama", made)
-    return made
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[adtrie.Model]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ADTRIE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        with adtrie.load_model(folder, weights="float32", activations="float32", threads=1) as loaded:
-            yield loaded
 
 
 @pytest.fixture
