@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_session import random_tree, score_in_pieces
 
-from adtrie.engine import Engine, execution_plan, latency, optimize
+from adtrie.engine import Engine, execution_plan, latency, machine, optimize
 from adtrie.engine.execution_plan import ExecutionPlan
 from adtrie.engine.plan_stages import Sizes, row_plan, stages_of
 from adtrie.errors import InputError
@@ -96,6 +96,19 @@ def test_found_once_then_loaded(llama: Checkpoint, cache: Path, monkeypatch: pyt
     engine = Engine(llama, threads=2)
     assert engine.plan().to_json() == first.to_json()
     assert [tuple(row) for row in engine._model.schedule.tolist()] == list(first.schedule)
+
+
+@pytest.mark.parametrize(("then", "now", "again"), [(0.5, 0.0, True), (0.5, 0.4, False), (0.1, 0.0, False)])
+def test_found_on_a_busy_machine_is_searched_again_on_a_quieter_one(
+    llama: Checkpoint, cache: Path, monkeypatch: pytest.MonkeyPatch, then: float, now: float, again: bool
+) -> None:
+    Engine(llama, threads=1).plan()
+    (path,) = cache.iterdir()
+    busy = {**json.loads(path.read_text()), "others_share": then}
+    path.write_text(json.dumps(busy))
+    monkeypatch.setattr(machine.OtherLoad, "share", lambda load: now)
+    assert Engine(llama, threads=1).plan().others_share == (now if again else then)
+    assert json.loads(path.read_text())["others_share"] == (now if again else then)
 
 
 def test_full_search_measures_every_stage_and_replaces_the_short_one(llama: Checkpoint) -> None:

@@ -32,4 +32,6 @@ def test_slow_forwards_are_repeated_less() -> None:
     assert latency._more([])
     assert latency._more([900.0, 900.0])
     assert not latency._more([900.0, 900.0, 900.0])
-    assert not latency._more([5000.0])
+    assert latency._more([5000.0])
+    assert not latency._more([5000.0, 400.0])
+    assert not latency._more([20_000.0])

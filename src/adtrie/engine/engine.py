@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from adtrie import _core
 from adtrie.config import ModelSpec, QuantizedMatrix, RowCost
-from adtrie.engine import execution_plan, optimize
+from adtrie.engine import optimize
 from adtrie.engine.execution_plan import ExecutionPlan
 from adtrie.engine.rope import rope_frequencies
 from adtrie.engine.source import WeightSource
@@ -56,9 +56,8 @@ class Engine:
         self.isa = _checked_isa(os.environ.get("ADTRIE_ISA", "") if isa is None else isa)
         self._model = self._native_model()
         self._lock = Lock()
-        self._plan: ExecutionPlan | None = None
         self._load(checkpoint)
-        self._use_cached_plan()
+        self._plan: ExecutionPlan | None = optimize.cached(self)
 
     @property
     def weight_bytes(self) -> int:
@@ -87,18 +86,13 @@ class Engine:
     def plan(self) -> ExecutionPlan:
         """The execution plan in use: from the cache, else found now by a short search (seconds)."""
         if self._plan is None:
-            self._plan = optimize.load_or_build(self)
+            self._plan = optimize.cached(self) or optimize.build(self, quick=True)
         return self._plan
 
     def optimize(self) -> ExecutionPlan:
         """Searches for a better plan at length (minutes for a large model), uses and caches it."""
         self._plan = optimize.build(self)
         return self._plan
-
-    def _use_cached_plan(self) -> None:
-        plan = execution_plan.load(optimize.key_of(self))
-        if plan is not None and optimize.apply(self, plan):
-            self._plan = plan
 
     def _native_model(self) -> _core.Model:
         spec = self.spec

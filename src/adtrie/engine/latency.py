@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 ROW_COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _CONTEXT = 128  # tokens before the measured rows: instruction and listing of a typical request
 _CHILDREN = 8
-_REPEATS, _MOST_REPEATS, _ENOUGH_MS, _TOO_LONG_MS = 3, 25, 250.0, 2000.0  # of one row count
+_REPEATS, _MOST_REPEATS, _ENOUGH_MS = 3, 25, 250.0  # of one row count
+_TOO_LONG_MS, _FAR_TOO_LONG_MS = 2000.0, 10_000.0
 
 
 def measure(engine: Engine) -> RowCost:
@@ -28,22 +29,23 @@ def measure(engine: Engine) -> RowCost:
     prefix = np.zeros(context - 1, dtype=np.int32)
     session = engine.session(prefix, max_rows=max(rows) + 1)
     children = np.arange(min(_CHILDREN, engine.spec.vocab_size), dtype=np.int32)
-    milliseconds = []
-    for count in rows:
-        tokens, ptr = np.zeros(count, np.int32), np.arange(count + 1, dtype=np.int64) * len(children)
-        parents, listed = np.full(count, -1, np.int32), np.tile(children, count)
-        samples: list[float] = []
-        while _more(samples):
+    samples: dict[int, list[float]] = {count: [] for count in rows}
+    # Round by round, so that a burst of other processes' work spoils one sample of each count, not all of one.
+    while wanted := [count for count in rows if _more(samples[count])]:
+        for count in wanted:
+            tokens, ptr = np.zeros(count, np.int32), np.arange(count + 1, dtype=np.int64) * len(children)
+            parents, listed = np.full(count, -1, np.int32), np.tile(children, count)
             session.reset()
             started = time.perf_counter()
             session.score(tokens, parents, ptr, listed)
-            samples.append((time.perf_counter() - started) * 1e3)
-        milliseconds.append(min(samples))
-    return RowCost.measured(rows, milliseconds)
+            samples[count].append((time.perf_counter() - started) * 1e3)
+    return RowCost.measured(rows, [min(samples[count]) for count in rows])
 
 
 def _more(samples: list[float]) -> bool:
     spent = sum(samples)
+    if len(samples) == 1:  # the first may have met memory that the system had to fetch
+        return spent < _FAR_TOO_LONG_MS
     if len(samples) < _REPEATS:
         return spent < _TOO_LONG_MS
     return len(samples) < _MOST_REPEATS and spent < _ENOUGH_MS

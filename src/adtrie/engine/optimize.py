@@ -28,13 +28,18 @@ QUICK_COUNTS = {1: 2, 8: 12, 64: 512}  # measured rows -> serves passes of up to
 _PASS_ROWS = 256  # the core's largest pass: more rows take several
 _CONTEXT = 128
 _PROBE_BYTES = 256 << 20
+_BUSY = 0.15  # others' share of the machine from which measured times are not to be kept for long
+_LOOK_S = 0.1
 _ONE_THREAD_ROWS = 8  # up to here it may pay to let the other threads sleep
 
 
-def load_or_build(engine: Engine) -> ExecutionPlan:
-    """The cached plan of this machine, model and options; else the short search, cached."""
+def cached(engine: Engine) -> ExecutionPlan | None:
+    """The plan of this machine, model and options if there is one fit for use, in use from now on.
+
+    A plan found while others kept the machine busy is not, once the machine is quieter.
+    """
     plan = execution_plan.load(key_of(engine))
-    return plan if plan is not None and apply(engine, plan) else build(engine, quick=True)
+    return None if plan is None or _quieter_now(plan) or not _apply(engine, plan) else plan
 
 
 def build(engine: Engine, quick: bool = False) -> ExecutionPlan:
@@ -64,7 +69,15 @@ def build(engine: Engine, quick: bool = False) -> ExecutionPlan:
     return plan
 
 
-def apply(engine: Engine, plan: ExecutionPlan) -> bool:
+def _quieter_now(plan: ExecutionPlan) -> bool:
+    if plan.others_share <= _BUSY:
+        return False
+    load = machine.OtherLoad()
+    time.sleep(_LOOK_S)
+    return load.share() < plan.others_share / 2
+
+
+def _apply(engine: Engine, plan: ExecutionPlan) -> bool:
     """Whether the core takes the schedule, which it does unless the file was tampered with."""
     try:
         _use(engine, plan.schedule)
