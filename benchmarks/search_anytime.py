@@ -6,13 +6,19 @@ busy machine changes little. `search_deadlines` is the wall clock.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from adtrie.catalogue import Neighbours
 from adtrie.catalogue.trie import Trie
 from adtrie.config import RowCost
+from adtrie.evaluate import load_task
+from adtrie.evaluate.page import document
 from adtrie.evaluate.plots import Axis, Curve, line_plot
 from adtrie.search.deadline import FEW, Deadline, Pace
 from adtrie.search.exact import exact
@@ -22,6 +28,7 @@ from adtrie.search.verify import verify
 from benchmarks import machine
 from benchmarks.search_record import MOST_ROWS, K, Kept, Recorded, Recording, recall
 from benchmarks.search_replay import Replay
+from benchmarks.search_setting import TASK, Setting
 
 BUDGETS_MS = (5, 10, 20, 30, 40, 50, 60, 75, 90, 110, 130, 150, 180, 220, 260, 300)
 WIDTHS = (1, 2, 3, 4, 6, 8, 10, 15, 20, 30)
@@ -45,66 +52,133 @@ def table_of_modes() -> RowCost:
 
 
 def curves(recording: Recording) -> dict[str, Any]:
-    """Per budget: exact, and the beams, which have found nothing before their end.
+    """Per budget: exact with and without the neighbours of the query as seeds, and beams with and without.
 
-    One width: the best of all (mode, width) for all queries. Any width: the best for each query, chosen with
-    hindsight, which no program could.
+    Beams have found nothing before their end; each may have any width, chosen per query with hindsight, which
+    no program could. `neighbours_alone` are what retrieval ranks first, without a model.
     """
     cost, kept = table_of_modes(), Kept(recording.folder / "anytime.jsonl")
+    neighbours = past_and_text(recording.setting)
     for one in recording.queries("anytime"):
         if one.query not in kept.found:
-            ours = [_exact_in(ms, one, recording.trie, cost) for ms in BUDGETS_MS]
-            beams = [_beam(name, width, one, recording.trie, cost) for name in BEAMS for width in WIDTHS]
-            kept.add(one.query, [[asdict(found) for found in part] for part in (ours, beams)])
-    of = [kept.found[query] for query in recording.setting.queries if query in kept.found]
-    ours = np.array([[tuple(found.values()) for found in part[0]] for part in of])  # [queries, budgets, 3]
-    beams = np.array([[tuple(found.values()) for found in part[1]] for part in of])
+            runs = _Runs(one, recording.trie, cost, neighbours)
+            parts = {name: [asdict(found) for found in part] for name, part in runs.all().items()}
+            kept.add(one.query, [parts])
+    of = [kept.found[query][0] for query in recording.setting.queries if query in kept.found]
+    table = {
+        name: np.array([[tuple(found.values()) for found in parts[name]] for parts in of]) for name in of[0]
+    }
     return {
         "queries": len(of),
         "k": K,
         "row_cost": {"rows": cost.table_rows.tolist(), "ms": cost.table_ms.round(2).tolist()},
-        "budgets": [_row(ms, ours[:, at], beams) for at, ms in enumerate(BUDGETS_MS)],
+        "budgets": [_row(ms, at, table) for at, ms in enumerate(BUDGETS_MS)],
     }
 
 
-def _exact_in(ms: float, one: Recorded, trie: Trie, cost: RowCost) -> Found:
-    replay, pace = Replay(one.rows, cost), Pace()
-    for _ in range(FEW):  # the table is right here: no caution is due
-        pace.saw_forward(1.0, 1.0)
-        pace.saw_host(1.0)
-    deadline = Deadline(ms, cost, replay.clock, pace)
-    found = exact(replay, trie, one.rows.prompt, K, cost, 16_384, deadline=deadline)
-    return _found(found, one.truth, replay)
+def past_and_text(setting: Setting) -> Neighbours:
+    """The neighbours of a query by text and by the training queries, as `--neighbours 10` has them."""
+    task = load_task(TASK)
+    entry = {setting.catalogue.text(at): at for at in range(setting.catalogue.num_entries)}
+    past = [(row.query, entry[row.label]) for row in task.rows_of("train") if row.label in entry]
+    return Neighbours(setting.catalogue, past, K)
 
 
-def _beam(name: str, width: int, one: Recorded, trie: Trie, cost: RowCost) -> Found:
-    replay = Replay(one.rows, cost)
-    if name == "stepwise":
-        found = stepwise(replay, trie, one.rows.prompt, K, width)
-    else:
-        found = verify(replay, trie, one.rows.prompt, K, width, cost)
-    return _found(found, one.truth, replay)
+@dataclass(frozen=True)
+class _Runs:
+    """All searches of one query."""
+
+    one: Recorded
+    trie: Trie
+    cost: RowCost
+    neighbours: Neighbours
+
+    def all(self) -> dict[str, list[Found]]:
+        """By name: at each budget for exact, of each mode and width for beams."""
+        beams = [(mode, width) for mode in BEAMS for width in WIDTHS]
+        return {
+            "exact": [self.exact(ms, True) for ms in BUDGETS_MS],
+            "exact_unseeded": [self.exact(ms, False) for ms in BUDGETS_MS],
+            "beams": [self.beam(mode, width, False) for mode, width in beams],
+            "beams_seeded": [self.beam(mode, width, True) for mode, width in beams],
+            "neighbours_alone": [self.alone()],
+        }
+
+    def exact(self, ms: float, seeded: bool) -> Found:
+        replay, pace = Replay(self.one.rows, self.cost), Pace()
+        for _ in range(FEW):  # the table is right here: no caution is due
+            pace.saw_forward(1.0, 1.0)
+            pace.saw_host(1.0)
+        deadline = Deadline(ms, self.cost, replay.clock, pace)
+        return self._found(
+            exact(
+                replay,
+                self.trie,
+                self.one.rows.prompt,
+                K,
+                self.cost,
+                16_384,
+                self._seeds(seeded),
+                deadline=deadline,
+            ),
+            replay,
+        )
+
+    def beam(self, mode: str, width: int, seeded: bool) -> Found:
+        replay, prompt = Replay(self.one.rows, self.cost), self.one.rows.prompt
+        seeds = self._seeds(seeded)
+        if mode == "stepwise":
+            return self._found(stepwise(replay, self.trie, prompt, K, width, seeds), replay)
+        return self._found(verify(replay, self.trie, prompt, K, width, self.cost, seeds=seeds), replay)
+
+    def alone(self) -> Found:
+        """What retrieval alone ranks first; it has no probabilities."""
+        started = time.thread_time()
+        first = self._seeds(True)[:K]
+        ms = (time.thread_time() - started) * 1e3
+        return Found(float(np.isin(self.one.truth.entries, first).mean()), 0.0, ms)
+
+    def _seeds(self, seeded: bool) -> NDArray[np.int64]:
+        return self.neighbours.of(self.one.query) if seeded else np.zeros(0, np.int64)
+
+    def _found(self, found: SearchResult, replay: Replay) -> Found:
+        ms = replay.clock() * 1e3
+        return Found(recall(found, self.one.truth), float(np.exp(found.scores[:K]).sum()), ms)
 
 
-def _found(found: SearchResult, truth: SearchResult, replay: Replay) -> Found:
-    ms = replay.clock() * 1e3
-    return Found(recall(found, truth), float(np.exp(found.scores[:K]).sum()), ms)
+def _row(ms: float, at: int, table: Mapping[str, Any]) -> dict[str, Any]:
+    """One budget: means over queries; what ends later counts as nothing found."""
+    found: dict[str, Any] = {"ms": ms}
+    for name, runs in table.items():
+        mine = runs[:, at : at + 1] if name.startswith("exact") else runs
+        # An answer of exact counts even if it is late: how late is told.
+        in_time = 1.0 if name.startswith("exact") else mine[:, :, 2] <= ms
+        recalls, masses = mine[:, :, 0] * in_time, mine[:, :, 1] * in_time
+        found[name] = {"recall": _mean_of_best(recalls), "mass": _mean_of_best(masses)}
+        if name == "beams":
+            one_width = {"recall": _best_mean(recalls), "mass": _best_mean(masses)}
+            found["beams_of_one_width"] = one_width
+        if name.startswith("exact"):
+            late = mine[:, 0, 2] - ms
+            found[name] |= {"late_p99_ms": round(float(np.percentile(late, 99)), 2)}
+    return found
 
 
-def _row(ms: float, ours: Any, beams: Any) -> dict[str, Any]:
-    """One budget: means over queries; of beams recall and mass count that end in time."""
-    in_time = beams[:, :, 2] <= ms
-    recalls, masses = beams[:, :, 0] * in_time, beams[:, :, 1] * in_time
-    return {
-        "ms": ms,
-        "recall": round(float(ours[:, 0].mean()), 4),
-        "recall_beams_of_one_width": round(float(recalls.mean(axis=0).max()), 4),
-        "recall_beams_of_any_width": round(float(recalls.max(axis=1).mean()), 4),
-        "mass": round(float(ours[:, 1].mean()), 4),
-        "mass_beams_of_one_width": round(float(masses.mean(axis=0).max()), 4),
-        "mass_beams_of_any_width": round(float(masses.max(axis=1).mean()), 4),
-        "latest_ms": round(float(ours[:, 2].max()), 2),
-    }
+def _mean_of_best(values: Any) -> float:
+    return round(float(values.max(axis=1).mean()), 4)
+
+
+def _best_mean(values: Any) -> float:
+    return round(float(values.mean(axis=0).max()), 4)
+
+
+CURVES = {
+    "exact": "exact with a deadline, neighbours as seeds",
+    "exact_unseeded": "exact with a deadline, no seeds",
+    "beams": "the best beam of any width, by hindsight",
+    "beams_seeded": "the same with the neighbours beside it",
+    "beams_of_one_width": "the best beam of one width",
+}
 
 
 def plot(result: dict[str, Any]) -> str:
@@ -112,18 +186,12 @@ def plot(result: dict[str, Any]) -> str:
     drawn = []
     for name, label in (("recall", "recall of the true top 10"), ("mass", "summed probability")):
         lines = [
-            Curve(said, [(one["ms"], one[f"{name}{part}"]) for one in result["budgets"]])
-            for said, part in (
-                ("exact with a deadline", ""),
-                ("the best beam of one width", "_beams_of_one_width"),
-                ("the best beam of any width, by hindsight", "_beams_of_any_width"),
-            )
+            Curve(said, [(one["ms"], one[curve][name]) for one in result["budgets"]])
+            for curve, said in CURVES.items()
         ]
-        drawn.append(line_plot(lines, Axis("milliseconds", 0, 300), Axis(label, 0, 1, 1)))
-    head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>anytime</title>'
-    style = "<style>body{font:14px sans-serif;max-width:40em;margin:2em auto}</style>"
-    said = f"<p>{result['queries']} queries, 12,613 keywords; forwards by a measured table of rows.</p>"
-    return "\n".join([head, style, "<h1>What is found in time</h1>", said, *drawn, "</html>\n"])
+        drawn.append((label, line_plot(lines, Axis("milliseconds", 0, 300), Axis(label, 0, 1, 1))))
+    said = f"{result['queries']} queries, 12,613 keywords; forwards by a measured table of rows."
+    return document("What is found in time", [said], [], [], drawn)
 
 
 def settings(recording: Recording) -> dict[str, Any]:

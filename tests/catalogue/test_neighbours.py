@@ -18,7 +18,7 @@ def catalogue() -> Catalogue:
 
 def names(catalogue: Catalogue, neighbours: Neighbours, query: str) -> set[str]:
     found = neighbours.of(query)
-    assert found.tolist() == sorted(set(found.tolist()))
+    assert len(found) == len(set(found.tolist()))
     return {catalogue.text(entry) for entry in found.tolist()}
 
 
@@ -35,6 +35,13 @@ def test_past_queries_add_their_entries(catalogue: Catalogue) -> None:
     assert names(catalogue, Neighbours(catalogue, past, 1), "french blue") == {"blue shoe", "wool beret"}
     assert names(catalogue, Neighbours(catalogue, past, 1), "french cap") == {"wool beret"}
     assert names(catalogue, Neighbours(catalogue, past, 2), "french cap") == {"wool beret", "green hat"}
+
+
+def test_the_likest_come_first(catalogue: Catalogue) -> None:
+    entry = {catalogue.text(i): i for i in range(len(TEXTS))}
+    past = [("cap", entry["green hat"]), ("french cap", entry["wool beret"])]
+    for query, first in (("french cap", "wool beret"), ("cap", "green hat"), ("red shoe", "red shoe")):
+        assert catalogue.text(int(Neighbours(catalogue, past, 5).of(query)[0])) == first
 
 
 def test_titles_stand_for_codes(catalogue: Catalogue) -> None:

@@ -94,6 +94,15 @@ def test_seeding_the_answer_saves_rows(keywords: Trie) -> None:
     assert seeded.forwards <= plain.forwards and seeded.entries.tolist() == plain.entries.tolist()
 
 
+def test_in_a_small_budget_the_first_seeds_are_scored_whole(keywords: Trie) -> None:
+    for query in range(4):
+        scorer = HashScorer(query, sigma=1.0, leak=1.0)
+        seeds = np.random.default_rng(query).permutation(keywords.num_entries)[:40]
+        rows = int(keywords.length(seeds[:2]).sum())  # more than the paths of both take
+        found = exact(scorer, keywords, PROMPT, 40, RowCost.flat(), max_rows=rows, seeds=seeds)
+        assert set(seeds[:2].tolist()) <= set(found.entries.tolist())
+
+
 def test_a_small_budget_still_finishes_some_entries(keywords: Trie) -> None:
     for query in range(4):
         scorer = HashScorer(query, sigma=1.0, leak=1.0)

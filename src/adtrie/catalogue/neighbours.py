@@ -57,17 +57,20 @@ class Neighbours:
         self._num_past = np.bincount(self._entries, minlength=size).astype(np.float64)
 
     def of(self, query: str) -> NDArray[np.int64]:
-        """Distinct entries int64[m], ascending; m <= 3 * count, 0 where nothing is shared."""
-        found, _ = self._texts.nearest(query, self.count)
+        """Distinct entries int64[m], the likest first; m <= 3 * count, 0 where nothing is shared."""
+        found, likeness = self._texts.nearest(query, self.count)
+        if self._queries is not None:
+            near, cosines = self._queries.nearest(query, self.count * _QUERIES_PER_ENTRY)
+            entries = self._entries[near]
+            _, first = np.unique(entries, return_index=True)
+            first = np.sort(first)[: self.count]
+            found, likeness = np.append(found, entries[first]), np.append(likeness, cosines[first])
+        found = found[np.argsort(-likeness, kind="stable")]
         if self.fusion is not None:
             alone = self.fusion.without_model(self.features(query))
-            found = np.union1d(found, np.argsort(-alone, kind="stable")[: self.count])
-        if self._queries is None:
-            return np.sort(found)
-        near, _ = self._queries.nearest(query, self.count * _QUERIES_PER_ENTRY)
-        entries = self._entries[near]
-        _, first = np.unique(entries, return_index=True)
-        return np.union1d(found, entries[np.sort(first)[: self.count]])
+            found = np.append(found, np.argsort(-alone, kind="stable")[: self.count])
+        _, first = np.unique(found, return_index=True)
+        return found[np.sort(first)]
 
     def features(self, query: str) -> NDArray[np.float64]:
         """float64[N, 5]: what `Fusion` weighs, of every entry."""

@@ -30,7 +30,7 @@ def measure(engine: Engine) -> RowCost:
     session = engine.session(prefix, max_rows=max(rows) + 1)
     children = np.arange(min(_CHILDREN, engine.spec.vocab_size), dtype=np.int32)
     samples: dict[int, list[float]] = {count: [] for count in rows}
-    # Round by round, so that a burst of other processes' work spoils one sample of each count, not all of one.
+    # In rounds: a burst of other processes' work spoils one sample of each count, not all of one count.
     while wanted := [count for count in rows if _more(samples[count])]:
         for count in wanted:
             tokens, ptr = np.zeros(count, np.int32), np.arange(count + 1, dtype=np.int64) * len(children)

@@ -59,10 +59,11 @@ def exact(
     """The best min(k, N) entries, proven (gap 0.0) unless `max_rows` trie rows or the time were not enough.
 
     At the end of budget or time: the best found so far and the gap to the best open bound (inf when fewer
-    than k finished). `seeds` are entries to score in the first forward (a guess of the answer); they can only
-    save rows. `prior` adds a constant to each entry's log-probability; best, gap and bounds are of the
-    totals. `prefer` says what is saved: milliseconds by `cost`, rows, or forwards (of up to 1,024 rows). With
-    `caps`: the best entries of which no group has too many. Raises InputError for a bad argument.
+    than k finished). `seeds` are entries to score in the first forward, the likeliest first: a guess of the
+    answer that can only save rows. `prior` adds a constant to each entry's log-probability; best, gap and
+    bounds are of the totals. `prefer` says what is saved: milliseconds by `cost`, rows, or forwards (of up to
+    1,024 rows). With `caps`: the best entries of which no group has too many. Raises InputError for a bad
+    argument.
     """
     k = min(check_count("k", k, MAX_K), trie.num_entries)
     max_rows = check_count("max_rows", max_rows, MAX_ROWS)
@@ -92,8 +93,9 @@ class _Search:
         price = self.budget.prices(-1, self.nodes.prompt_size - 1)  # the root's row is the prompt's last
         if price.size == 0:
             return []
-        if seeds.size:
-            return seeded_levels(self.nodes, seeds, price.size - 1)
+        seeded = seeded_levels(self.nodes, seeds, price.size - 1)
+        if len(seeded) > 1:
+            return seeded
         root = Guesses.of_open(np.array([ROOT]), np.zeros(1), np.ones(1), 0.0)
         return useful_rows(self.nodes, root, BEST_BELOW, price)
 

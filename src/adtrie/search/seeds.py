@@ -11,9 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from adtrie.errors import InputError
 from adtrie.search.frontier import ROOT, Frontier, Nodes
 
+_SEEDS_PER_ROW = 16  # beyond so many, seeds are not even looked at where rows are few
+
 
 def check_seeds(seeds: ArrayLike | None, num_entries: int) -> NDArray[np.int64]:
-    """Distinct entries int64, ascending; InputError when one is not an entry of the catalogue."""
+    """Distinct entries int64 in the order given; InputError when one is not an entry of the catalogue."""
     if seeds is None:
         return np.zeros(0, np.int64)
     try:
@@ -31,23 +33,30 @@ def check_seeds(seeds: ArrayLike | None, num_entries: int) -> NDArray[np.int64]:
             f"seeds: expected entries from 0 to {num_entries - 1}, "
             f"got {int(entries.min())} to {int(entries.max())}"
         )
-    return np.unique(entries.astype(np.int64))
+    _, first = np.unique(entries, return_index=True)
+    return entries[np.sort(first)].astype(np.int64)
 
 
 def seeded_levels(nodes: Frontier, seeds: NDArray[np.int64], max_rows: int) -> list[Nodes]:
-    """The root, and below it the paths of the seeds as deep as `max_rows` allows."""
-    levels = [np.array([ROOT])]
-    budget = max_rows
-    while True:
+    """The root, and below it the paths of as many of the first `seeds` (distinct) as `max_rows` allows."""
+    seeds = seeds[: _SEEDS_PER_ROW * (max_rows + 1)]
+    order = np.argsort(seeds)
+    ascending, ranks = seeds[order], np.append(order, seeds.size)
+    levels, needed_by = [np.array([ROOT])], [np.zeros(0, np.int64)]
+    while levels[-1].size:
         below = nodes.list_children(levels[-1])
         inner = below[~nodes.leaf[below]]
         if nodes.renormalised:
             inner = inner[nodes.hi[inner] - nodes.lo[inner] > 1]
-        inner = _holding(nodes, inner, seeds)
-        budget -= inner.size
-        if inner.size == 0 or budget < 0:
-            return levels
-        levels.append(inner)
+        begin, end = (ascending.searchsorted(side[inner]) for side in (nodes.lo, nodes.hi))
+        held = end > begin
+        levels.append(inner[held])
+        ranges = np.stack((begin[held], end[held]), axis=1).ravel()
+        needed_by.append(np.minimum.reduceat(ranks, ranges)[::2] if ranges.size else ranges)
+    rows = np.bincount(np.concatenate(needed_by), minlength=seeds.size).cumsum()
+    num_seeds = int(rows.searchsorted(max_rows, side="right"))
+    levels[1:] = [level[first < num_seeds] for level, first in zip(levels[1:], needed_by[1:], strict=True)]
+    return [level for level in levels if level.size]
 
 
 def score_seeds(nodes: Frontier, seeds: NDArray[np.int64], max_rows: int) -> Nodes:

@@ -69,7 +69,7 @@ def stepwise(
     """
     k, width = check_count("k", k, MAX_K), check_count("width", width, MAX_WIDTH)
     tokens, prior = check_prompt(prompt), check_prior(prior, trie.num_entries)
-    named = check_seeds(seeds, trie.num_entries)
+    named = np.sort(check_seeds(seeds, trie.num_entries))
     pool, totals, dropped = _root(trie), np.zeros(1), -np.inf
     forwards = num_rows = 0
     while (live := pool[~pool.finished]).lo.size:

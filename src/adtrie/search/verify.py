@@ -54,7 +54,7 @@ def verify(
     k, width = check_count("k", k, MAX_K), check_count("width", width, MAX_WIDTH)
     max_rows = check_count("max_rows_per_forward", max_rows_per_forward, MAX_FORWARD_ROWS)
     prior = check_prior(prior, trie.num_entries)
-    named = check_seeds(seeds, trie.num_entries)
+    named = np.sort(check_seeds(seeds, trie.num_entries))
     nodes = Frontier(scorer, trie, check_prompt(prompt), prior)
     lookahead = Lookahead(nodes, trie, cost, max_rows)
     beams, dropped = np.array([ROOT]), -np.inf
