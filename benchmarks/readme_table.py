@@ -35,13 +35,14 @@ def table(results: Path) -> str:
     demo = _read(results / "demo.json")
     if demo is None:
         return NOTHING
-    model, floor = demo["quality"]
+    model, *compressed, floor = demo["quality"]
     lines = [_setting(demo), *HEAD, _row(floor["method"], floor)]
     for cost in demo["costs"]:
         # verify and stepwise give the same answers; exact was not run on all rows.
         quality = model if cost["search"].startswith(("verify", "stepwise")) else None
         speed = "" if cost["search"].startswith("stepwise") else f" ({cost['speed_up']:.2f}x stepwise)"
         lines.append(_row(f"adtrie `{cost['search']}`{speed}", quality, cost))
+    lines += [_compressed_row(quality, demo["compressed"]) for quality in compressed]
     tuned = "" if demo.get("adapter") else "_untuned"
     peers = _read(results / f"search_peers{tuned}.json")
     lines += [_peer_row(peer) for peer in peers["peers"]] if peers else []
@@ -66,6 +67,16 @@ def _row(name: str, quality: dict[str, Any] | None, cost: dict[str, Any] | None 
     else:
         cells += [""] * 4
     return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def _compressed_row(quality: dict[str, Any], found: dict[str, Any]) -> str:
+    faster = found["full_p50_ms"] / found["p50_ms"]
+    name = (
+        f"adtrie `verify k=10`, {quality['method']}: {found['bits_per_weight']:.2f} bits per weight, "
+        f"{found['num_bytes'] / 1e6:.0f} MB ({faster:.2f}x the uncompressed)"
+    )
+    scores = [f"{quality['recall_at_1']:.3f}", f"{quality['recall_at_10']:.3f}"]
+    return f"| {name} | " + " | ".join([*scores, f"{found['p50_ms']:.0f}", "", "", ""]) + " |"
 
 
 def _peer_row(peer: dict[str, Any]) -> str:
