@@ -5,6 +5,7 @@ Sections: verify_law and exact_law (answers checked), modes (milliseconds of our
 On recorded rows, so that a run that was stopped goes on: anytime (what is found in time), laws (rows and
 forwards of exact in each setting), deadlines (answers that come late, on the wall clock).
 Without a model: structures_text and structures_ids (ways of keeping the allowed sequences), few_entries.
+grammar: llama.cpp held to the catalogue by a grammar, greedy, on the untuned model.
 The model is the tuned one unless `--adapter none`, whose results end in _untuned.
 Each writes benchmarks/results/search_SECTION.json. Nothing is timed before its answers are checked.
 """
@@ -18,6 +19,7 @@ from typing import Any
 
 from benchmarks import (
     few_entries,
+    grammar,
     machine,
     search_anytime,
     search_deadlines,
@@ -30,7 +32,7 @@ from benchmarks import (
 )
 
 SECTIONS = ("verify_law", "exact_law", "modes", "free_rows", "anytime", "laws", "deadlines", "peers")
-WITHOUT_MODEL = ("structures_text", "structures_ids", "few_entries")
+OF_THEIR_OWN = ("structures_text", "structures_ids", "few_entries", "grammar")
 
 
 def verify_law(options: argparse.Namespace) -> dict[str, Any]:
@@ -90,10 +92,12 @@ def peers(options: argparse.Namespace) -> dict[str, Any]:
     return search_peers.compare(setting)
 
 
-def without_model(section: str, options: argparse.Namespace) -> dict[str, Any]:
-    """The sections that compare structures alone."""
+def of_its_own(section: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The sections that load what they need themselves."""
     if section == "few_entries":
         return few_entries.compare()
+    if section == "grammar":
+        return grammar.compare(options.sizes or grammar.SIZES)
     run = structures.structures_text if section == "structures_text" else structures.structures_ids
     result = run(tuple(options.sizes)) if options.sizes else run()
     return structures.with_earlier(result, machine.RESULTS / f"search_{section}.json")
@@ -104,9 +108,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = ", ".join((*SECTIONS, *WITHOUT_MODEL))
+    names = ", ".join((*SECTIONS, *OF_THEIR_OWN))
     parser.add_argument("sections", nargs="*", default=SECTIONS, metavar="SECTION", help=names)
-    parser.add_argument("--sizes", type=int, nargs="+", help="entries, of structures_text and structures_ids")
+    parser.add_argument("--sizes", type=int, nargs="+", help="entries, of structures and grammar")
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--peer-queries", type=int, default=20)
     parser.add_argument("--adapter", default=search_setting.TASK, help="name or folder; none: untuned")
@@ -126,11 +130,11 @@ def main() -> None:
         "peers": peers,
     }
     for section in options.sections:
-        if section not in (*run, *WITHOUT_MODEL):
+        if section not in (*run, *OF_THEIR_OWN):
             parser.error(f"unknown section {section!r}; choose from {names}")
     for section in options.sections:
-        if section in WITHOUT_MODEL:
-            result = without_model(section, options)
+        if section in OF_THEIR_OWN:
+            result = of_its_own(section, options)
             print(json.dumps(result, indent=1))
             print(f"written to {machine.write(f'search_{section}', result)}")
             continue
