@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from benchmarks.grammar import grammar_of
 from hypothesis import given
 from hypothesis import strategies as st
-
-from benchmarks.grammar import grammar_of
 
 TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|(r\d+)|(\|)')
 ESCAPES = {"\\n": "\n", '\\"': '"', "\\\\": "\\"}
