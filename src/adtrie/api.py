@@ -129,9 +129,9 @@ class Model:
         these sums. At `deadline_ms` the answer is the best so far with its gap, maybe nothing; call `warm`
         first. `at_most` limits how many entries of each value of an attribute are returned.
         `where`, `allow_ids`, `deny_ids` bound what may be returned (`Catalogue.select`, which see for many
-        requests with one selection). `seeds`: entries by number, the likeliest first, or the neighbours of each query,
-        scored besides what the search finds: exact finds the same in fewer rows, a beam cannot lose them. A fusion
-        of the neighbours adds what it says to each entry's score, as a prior does. Raises
+        requests with one selection). `seeds`: entries by number, the likeliest first, or the neighbours of
+        each query, scored besides what the search finds: exact finds the same in fewer rows, a beam cannot
+        lose them. A fusion of the neighbours adds what it says to each entry's score, as a prior does. Raises
         InputError for a query, option or filter that is wrong, CatalogueError for a catalogue of another
         tokenizer, CapacityError for a prompt above the context.
         """
