@@ -8,10 +8,11 @@ first: nothing is timed of an engine whose continuation of a repeated text is wr
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,7 @@ from benchmarks.undisturbed import TRIES, Sample
 
 CONTEXT = 128
 CHECKED = 16  # greedy tokens that are compared
+FIRST_TOKEN = 1_000  # ordinary tokens of every vocabulary from here on
 MOST_WRONG = 4  # of these, for an engine with quantized weights; unquantized ones in float32 may have none
 BANDWIDTH_BYTES = 512 << 20  # far above the last cache
 
@@ -50,14 +52,24 @@ def prompt(length: int) -> list[int]:
     return np.resize(tokens, length).tolist()
 
 
-def turn(process: JsonProcess, tokens: Sequence[int], decoded: int, prefills: Sequence[int]) -> Turn:
-    """Seconds of each measure, once; the process is awake only meanwhile."""
+def turn(
+    process: JsonProcess, tokens: Sequence[int], decoded: int, prefills: Sequence[int], number: Iterator[int]
+) -> Turn:
+    """Seconds of each measure, once; the process is awake only meanwhile.
+
+    Each prompt begins with a token of its own, from `number`: an engine that keeps the prompts it has seen
+    must not find this one among them.
+    """
+
+    def unseen(length: int) -> list[int]:
+        return [FIRST_TOKEN + next(number), *tokens[1:length]]
+
     process.resume()
     try:
-        _generate(process, tokens[:32], 3)  # wakes threads and fills caches
-        seconds = {"decode": _generate(process, tokens[:CONTEXT], 1 + decoded)["rest_s"] / decoded}
+        _generate(process, unseen(32), 3)  # wakes threads and fills caches
+        seconds = {"decode": _generate(process, unseen(CONTEXT), 1 + decoded)["rest_s"] / decoded}
         for length in prefills:
-            seconds[f"prefill_{length}"] = _generate(process, tokens[:length], 1)["first_s"]
+            seconds[f"prefill_{length}"] = _generate(process, unseen(length), 1)["first_s"]
         return seconds
     finally:
         process.pause()
@@ -199,7 +211,7 @@ def start_all(
 
 def measure(shape: Shape, kinds: Sequence[EngineKind], effort: Effort) -> dict[str, Any]:
     """All engines on one model."""
-    tokens, probes = prompt(max(PREFILLS)), Probes()
+    tokens, probes, number = prompt(max(PREFILLS)), Probes(), itertools.count()
     wanted = references(shape, tokens[:CONTEXT]) if shape.real else None
     with ExitStack() as stack:
         running, failed = start_all(shape, kinds, effort.starts, stack)
@@ -209,7 +221,7 @@ def measure(shape: Shape, kinds: Sequence[EngineKind], effort: Effort) -> dict[s
         take_rounds(
             running,
             effort,
-            lambda process, lengths: turn(process, tokens, shape.decoded, lengths),
+            lambda process, lengths: turn(process, tokens, shape.decoded, lengths, number),
             lambda process: machine.ForeignLoad([process.pid]).share,
             probes.take,
         )
