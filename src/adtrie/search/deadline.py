@@ -21,8 +21,8 @@ from adtrie.search.scorer import Scorer
 
 Clock = Callable[[], float]  # seconds since any moment, never going back
 MAX_DEADLINE_MS = 1e9
-KEPT = 128  # measurements a pace remembers
-QUANTILE = 0.98  # of these: one of fifty may be worse than the prediction
+KEPT = 256  # measurements a pace remembers
+QUANTILE = 0.99  # of these: one of a hundred may be worse than the prediction
 FEW, CAUTION = 16, 1.5  # before so many measurements a forward counts as slower than its table says
 
 
