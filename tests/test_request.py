@@ -156,9 +156,7 @@ def test_neighbours_are_not_looked_for_where_nothing_can_be_scored(
     find = neighbours.of
     monkeypatch.setattr(neighbours, "of", lambda query: asked.append(query) or find(query))
     for deadline_ms, looks in ((0, []), (1e6, ["shoe"])):
-        hits = model.target(
-            "shoe", catalogue, 2, template=SHORT, seeds=neighbours, deadline_ms=deadline_ms
-        )
+        hits = model.target("shoe", catalogue, 2, template=SHORT, seeds=neighbours, deadline_ms=deadline_ms)
         assert asked == looks
         assert len(hits) == 2 * len(looks)
         assert hits.gap == (0.0 if looks else np.inf)
