@@ -173,7 +173,8 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--parts", nargs="*", default=[], help=", ".join(part.name for part in PARTS))
+    names = ", ".join(part.name for part in PARTS)
+    parser.add_argument("--parts", nargs="*", default=[], help=f"{names}; the others stay as they were")
     parser.add_argument("--engines", nargs="*", default=[], help="names; by default all")
     parser.add_argument("--quick", action="store_true", help="one round of each, kept out of the results")
     parser.add_argument("--again", action="store_true", help="run finished parts again")
@@ -201,6 +202,8 @@ def main() -> int:
         lambda part: json.dumps([machine.commit(), command(part, options.quick, options.engines, None)[2:]]),
         options.again,
     )
+    if options.parts and not options.quick:
+        found = with_earlier(found, machine.RESULTS / "speed.json")
     result = speed_summary.assemble(found) | {
         "missing": missing,
         "minutes": round((time.monotonic() - started) / 60, 1),
@@ -209,6 +212,13 @@ def main() -> int:
     print(speed_summary.text(result))
     write(result, folder if options.quick else None)
     return 1 if any("failed" in part for part in found.values()) else 0
+
+
+def with_earlier(found: dict[str, dict[str, Any]], path: Path) -> dict[str, dict[str, Any]]:
+    """The parts found, and those of an earlier result that were not asked for; each tells its commit."""
+    earlier = json.loads(path.read_text(encoding="utf-8"))["parts"] if path.is_file() else {}
+    both = earlier | found
+    return {part.name: both[part.name] for part in PARTS if part.name in both}
 
 
 def write(result: Mapping[str, Any], quick_folder: Path | None) -> None:

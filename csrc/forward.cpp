@@ -205,15 +205,14 @@ int Cache::forward_chunk(const int32_t* tokens, const int32_t* places, int num_t
   s.asked.clear();
   for (int r = 0; r < num_tokens; ++r)
     if (asked == nullptr || asked[r]) s.asked.push_back(r);
-  const int num_threads = plan.one_thread ? 1 : model_.team().size();
-  const auto task = [&](int thread) {
+  const auto task = [&](int thread, int num_threads) {
     Worker{*this, model_, s, plan, shape, model_.kernels(), places, thread, num_threads, num_tokens}.run(
         tokens, s.asked, hidden);
   };
-  if (num_threads == 1)
-    task(0);
+  if (plan.one_thread)
+    task(0, 1);
   else
-    model_.team().run(task);
+    model_.team().run([&](int thread) { task(thread, model_.team().active()); });
   return static_cast<int>(s.asked.size());
 }
 

@@ -43,7 +43,7 @@ void raw_scores(Transformer& model, const HeadInputs& in, int num_rows, const in
     model.clock().start(thread);
     std::vector<float>& tile = tiles[thread];
     tile.resize(static_cast<size_t>(std::min(kTileRows, num_rows)) * kPieceTokens);
-    const Range mine = split(pieces, thread, team.size());
+    const Range mine = split(pieces, thread, team.active());
     for (int piece = mine.begin; piece < mine.end; ++piece) {
       const int begin = piece * kPiecePanels, end = std::min(begin + kPiecePanels, head.num_panels);
       const int low = begin * kPanel, high = std::min(end * kPanel, shape.vocab);
@@ -64,7 +64,7 @@ void raw_scores(Transformer& model, const HeadInputs& in, int num_rows, const in
     model.clock().worked(thread, Stage::kHead);
     team.barrier();
     model.clock().waited(thread, Stage::kHead);
-    const Range rows = split(num_rows, thread, team.size());
+    const Range rows = split(num_rows, thread, team.active());
     for (int r = rows.begin; r < rows.end; ++r) {
       const float* m = maxima.data() + static_cast<size_t>(r) * pieces;
       const float top = *std::max_element(m, m + pieces);
@@ -98,7 +98,7 @@ void renormalised_scores(Transformer& model, const HeadInputs& in, int num_rows,
   });
   ThreadTeam& team = model.team();
   team.run([&](int thread) {
-    const Range mine = split(static_cast<int>(items.size()), thread, team.size());
+    const Range mine = split(static_cast<int>(items.size()), thread, team.active());
     for (int i = mine.begin; i < mine.end; ++i) {
       const Item& item = items[i];
       float logits[kPanel];
@@ -107,7 +107,7 @@ void renormalised_scores(Transformer& model, const HeadInputs& in, int num_rows,
       for (int64_t c = item.begin; c < item.end; ++c) out[c] = logits[tokens[c] % kPanel];
     }
     team.barrier();
-    const Range rows = split(num_rows, thread, team.size());
+    const Range rows = split(num_rows, thread, team.active());
     for (int r = rows.begin; r < rows.end; ++r) {
       if (ptr[r] == ptr[r + 1]) continue;
       const float top = *std::max_element(out + ptr[r], out + ptr[r + 1]);
@@ -138,7 +138,7 @@ void full_logits(Transformer& model, const float* hidden, int num_rows, float* o
   std::vector<float> padded_rows(width == vocab ? 0 : static_cast<size_t>(num_rows) * width);
   float* rows = width == vocab ? out : padded_rows.data();
   model.team().run([&](int thread) {
-    const Range panels = split(model.head.num_panels, thread, model.team().size());
+    const Range panels = split(model.head.num_panels, thread, model.team().active());
     multiply(model.kernels(), model.head, panels.begin, panels.end, in.inputs, model.shape().int8_activations, 0,
              num_rows, rows, width, false, model.schedule.of(num_rows).head);
   });

@@ -1,5 +1,8 @@
 #include "parallel.h"
 
+#include <algorithm>
+#include <chrono>
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -15,10 +18,17 @@ inline void pause_cpu() {
 
 constexpr int kSpins = 4000;  // about 0.1 ms: longer than any stage between barriers of a warm forward
 constexpr int kYields = 200;
+constexpr double kCrowded = 0.4;            // share of a task's time that a thread waited for others
+constexpr int64_t kJudgedNs = 1'000'000;    // shorter tasks tell little: waking a thread takes a tenth of it
+constexpr int kFewAlone = 8, kMostAlone = 64;
+
+inline int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 }  // namespace
 
-ThreadTeam::ThreadTeam(int num_threads) : num_threads_(num_threads < 1 ? 1 : num_threads) {
+ThreadTeam::ThreadTeam(int num_threads) : num_threads_(num_threads < 1 ? 1 : num_threads), active_(num_threads_) {
   for (int i = 1; i < num_threads_; ++i) threads_.emplace_back([this, i] { worker(i); });
 }
 
@@ -28,19 +38,20 @@ ThreadTeam::~ThreadTeam() {
   for (std::thread& t : threads_) t.join();
 }
 
-void ThreadTeam::wait_change(const std::atomic<uint32_t>& counter, uint32_t seen) {
+bool ThreadTeam::wait_change(const std::atomic<uint32_t>& counter, uint32_t seen) {
   for (int i = 0; i < kSpins; ++i) {
-    if (counter.load(std::memory_order_acquire) != seen) return;
+    if (counter.load(std::memory_order_acquire) != seen) return false;
     pause_cpu();
   }
   for (int i = 0; i < kYields; ++i) {
-    if (counter.load(std::memory_order_acquire) != seen) return;
+    if (counter.load(std::memory_order_acquire) != seen) return true;
     std::this_thread::yield();
   }
   std::unique_lock<std::mutex> lock(mutex_);
   sleepers_.fetch_add(1);
   wake_.wait(lock, [&] { return counter.load() != seen; });
   sleepers_.fetch_sub(1);
+  return true;
 }
 
 // The counter changes before the sleepers are read and sleepers register before they read the counter, both
@@ -54,21 +65,42 @@ void ThreadTeam::announce(std::atomic<uint32_t>& counter) {
 }
 
 void ThreadTeam::barrier() {
-  if (num_threads_ == 1) return;
+  if (active_ == 1) return;
   const uint32_t phase = phase_.load(std::memory_order_acquire);
   if (arrived_.fetch_add(1) + 1 == static_cast<uint32_t>(num_threads_)) {
     arrived_.store(0, std::memory_order_relaxed);
     announce(phase_);
-  } else {
-    wait_change(phase_, phase);
+    return;
   }
+  const int64_t since = now_ns();
+  if (wait_change(phase_, phase)) late_ns_.fetch_add(now_ns() - since, std::memory_order_relaxed);
 }
 
 void ThreadTeam::run(const std::function<void(int)>& task) {
+  active_ = alone_left_ > 0 ? 1 : num_threads_;
+  if (active_ == 1) {
+    alone_left_ -= alone_left_ > 0;
+    task(0);
+    return;
+  }
+  late_ns_.store(0, std::memory_order_relaxed);
+  const int64_t since = now_ns();
   task_ = &task;
-  if (num_threads_ > 1) announce(generation_);
+  announce(generation_);
   task(0);
   barrier();
+  judge(now_ns() - since);
+}
+
+// Two crowded tasks in a row, and the caller works alone; each time it is still crowded afterwards, for longer.
+void ThreadTeam::judge(int64_t elapsed_ns) {
+  if (elapsed_ns < kJudgedNs) return;
+  if (late_ns_.load(std::memory_order_relaxed) < kCrowded * elapsed_ns) {
+    crowded_ = 0, alone_next_ = kFewAlone;
+  } else if (++crowded_ >= 2) {
+    alone_left_ = std::max(alone_next_, kFewAlone);
+    alone_next_ = std::min(2 * alone_left_, kMostAlone);
+  }
 }
 
 void ThreadTeam::worker(int index) {

@@ -1,8 +1,10 @@
 // A fixed team of threads that runs one function to its end, meeting at barriers. Work is split statically, so
-// a result never depends on the number of threads. Waiting threads spin briefly, then yield, then sleep.
+// a result never depends on the number of threads. Waiting threads spin briefly, then yield, then sleep. Where others
+// keep a core busy, whoever is to share it makes the rest wait: then the caller works alone for a while.
 #pragma once
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -28,18 +30,24 @@ class ThreadTeam {
   ThreadTeam& operator=(const ThreadTeam&) = delete;
 
   int size() const { return num_threads_; }
-  // Runs task(thread index) on every thread of the team, the caller being thread 0; returns when all have ended.
+  // Threads of the task that runs now: all, or the caller alone.
+  int active() const { return active_; }
+  // Runs task(thread index) on every active thread, the caller being thread 0; returns when all have ended.
   void run(const std::function<void(int)>& task);
   // Called by every thread inside a task: nobody passes before all have arrived.
   void barrier();
 
  private:
   void worker(int index);
-  // Waits until `counter` differs from `seen`.
-  void wait_change(const std::atomic<uint32_t>& counter, uint32_t seen);
+  // Waits until `counter` differs from `seen`; whether that took longer than spinning.
+  bool wait_change(const std::atomic<uint32_t>& counter, uint32_t seen);
+  void judge(int64_t elapsed_ns);
   void announce(std::atomic<uint32_t>& counter);
 
   const int num_threads_;
+  int active_;
+  int crowded_ = 0, alone_left_ = 0, alone_next_ = 0;  // crowded tasks in a row; tasks to run alone, now and next time
+  std::atomic<int64_t> late_ns_{0};                    // waited at barriers of a task, spinning not counted
   std::vector<std::thread> threads_;
   const std::function<void(int)>* task_ = nullptr;
   alignas(64) std::atomic<uint32_t> generation_{0};  // a new task

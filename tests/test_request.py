@@ -147,3 +147,16 @@ def test_the_command_line_takes_them(
     ):
         refused = run(*bad)
         assert refused.exit_code == code and said in refused.stdout + refused.stderr
+
+
+def test_neighbours_are_not_looked_for_where_nothing_can_be_scored(
+    model: adtrie.Model, catalogue: adtrie.Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    neighbours, asked = adtrie.Neighbours(catalogue, count=2), list[str]()
+    find = neighbours.of
+    monkeypatch.setattr(neighbours, "of", lambda query: asked.append(query) or find(query))
+    for deadline_ms, looks in ((0, []), (1e6, ["shoe"])):
+        hits = model.target("shoe", catalogue, 2, template=SHORT, seeds=neighbours, deadline_ms=deadline_ms)
+        assert asked == looks
+        assert len(hits) == 2 * len(looks)
+        assert hits.gap == (0.0 if looks else np.inf)

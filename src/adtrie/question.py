@@ -73,6 +73,8 @@ class Question:
         started = time.perf_counter() if started is None else started
         prompt = self.template.query_tokens(self.text, self.tokenizer)
         asked, seeds = (self.catalogue, self.options), self.seeds
+        if isinstance(seeds, Neighbours) and deadline is not None and not deadline.fits(prompt.size):
+            seeds = None  # nothing will be scored: looking for them would only make the answer late
         if isinstance(seeds, Neighbours):
             prior = added(self.prior, seeds.bonus(self.text))
             lookup = Lookup.of(*asked, prior, self.selection, seeds.of(self.text))

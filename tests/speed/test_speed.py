@@ -150,6 +150,15 @@ def test_finished_parts_are_kept_and_failures_are_not(tmp_path: Path) -> None:
     assert runs == ["good", "bad"]  # another commit is another question
 
 
+def test_parts_that_were_not_asked_for_stay(tmp_path: Path) -> None:
+    path = tmp_path / "speed.json"
+    assert speed.with_earlier({"manners": {"n": 1}}, path) == {"manners": {"n": 1}}
+    path.write_text(json.dumps({"parts": {"manners": {"n": 0}, "engine": {"n": 2}}}))
+    found = speed.with_earlier({"manners": {"n": 1}, "engines-135m": {"n": 3}}, path)
+    assert list(found) == ["engines-135m", "manners", "engine"]
+    assert found["manners"] == {"n": 1}
+
+
 def test_parts_and_their_commands(tmp_path: Path) -> None:
     assert sum(part.minutes for part in PARTS) <= 30
     first, engine_part = PARTS[0], next(part for part in PARTS if part.name == "engine")

@@ -87,6 +87,10 @@ class Deadline:
             self._pace.forget_worst()
         return rows
 
+    def fits(self, rows: int) -> bool:
+        """Whether a forward of so many rows is expected to end in time."""
+        return self._cost.ms(rows) * self._pace.factor + self._pace.host_ms <= self.left_ms()
+
     def num_forwards(self, rows: int) -> float:
         """How many forwards of so many rows are expected to fit into the time left."""
         expected = self._cost.ms(rows) * self._pace.factor + self._pace.host_ms

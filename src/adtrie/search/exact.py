@@ -155,7 +155,9 @@ class _Search:
             k = min(k, max(found.entries.size + int(paths), 1))
         least = kth_best(np.concatenate((found.totals, expected)), k)
         if hurried and (budget.deadline is not None or not found.full):
-            return Guesses.of_open(self.open, expected, SPREAD**2 * left, least), BEST_BELOW
+            # One more of k entries counts as much as all of the probability.
+            worth = 1 / k + np.exp(np.minimum(nodes.total(self.open), 0.0))
+            return Guesses.of_open(self.open, expected, SPREAD**2 * left, least, worth), BEST_BELOW
         variance = np.full(self.open.size, KNOWN_VARIANCE if found.full else UNKNOWN_VARIANCE)
         totals = np.maximum(nodes.total(self.open), LEAST_SCORE)
         return Guesses.of_open(self.open, totals, variance, least), OWN_TOTAL

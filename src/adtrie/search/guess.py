@@ -48,7 +48,8 @@ OWN_TOTAL = Step(only=-2.5, several=-3.0, share=0.5, count=-0.4, variance=12.0) 
 class Guesses:
     """Of n nodes, float64[n] each: mean and variance of what has to reach `least` for a row to be of use.
 
-    `weight` is the chance that the node is the right one of its siblings, `chance` that its row is of use.
+    `weight` is the chance that the node is the right one of its siblings (times its worth), `chance` that its
+    row is of use.
     """
 
     nodes: Nodes
@@ -59,9 +60,12 @@ class Guesses:
     least: float
 
     @classmethod
-    def of_open(cls, nodes: Nodes, mean: Float64, variance: Float64, least: float) -> Guesses:
-        """The guesses of nodes whose own scores are known."""
-        return cls(nodes, mean, variance, np.ones(nodes.size), _chance(mean, variance, least), least)
+    def of_open(
+        cls, nodes: Nodes, mean: Float64, variance: Float64, least: float, worth: Float64 | None = None
+    ) -> Guesses:
+        """The guesses of nodes whose own scores are known; `worth`: what a useful row of each counts, or 1."""
+        weight = np.ones(nodes.size) if worth is None else worth
+        return cls(nodes, mean, variance, weight, weight * _chance(mean, variance, least), least)
 
     def __getitem__(self, keep: NDArray[np.int64] | NDArray[np.bool_]) -> Guesses:
         mean, variance, weight, chance = (
