@@ -26,7 +26,8 @@ from benchmarks.peer_models import REAL, SHAPES
 from benchmarks.speed_engines import prompt
 from benchmarks.undisturbed import TRIES, Sample, undisturbed
 
-DECODED = 8
+DECODED = 16
+SETTLED = 24  # tokens alone before those that count: what an engine learned beside the loop is forgotten
 ROUNDS, PEER_ROUNDS = 5, 3  # beside the loop a peer may take a second for each token
 MOST_BITS = 8  # of the engines by default: unquantized ones are slow alone
 SETTLE_S = 0.3  # until the loop runs and the scheduler has spread the threads
@@ -46,10 +47,12 @@ def busy_core() -> Iterator[int]:
         loop.wait()
 
 
-def decode_s(process: JsonProcess, tokens: list[int]) -> float:
-    """Seconds per token; the process is awake only meanwhile."""
+def decode_s(process: JsonProcess, tokens: list[int], settled: int = 0) -> float:
+    """Seconds per token, after `settled` that do not count; the process is awake only meanwhile."""
     process.resume()
     try:
+        if settled:
+            process.ask({"do": "generate", "tokens": tokens, "count": settled}, timeout_s=300.0)
         answer = process.ask({"do": "generate", "tokens": tokens, "count": 1 + DECODED}, timeout_s=300.0)
     finally:
         process.pause()
@@ -83,7 +86,9 @@ def measure(kinds: tuple[EngineKind, ...], rounds: int, tries: int = TRIES) -> d
                 if not kind.ours and number >= PEER_ROUNDS:
                     continue
                 alone = undisturbed(
-                    lambda p=process: decode_s(p, tokens), lambda p=process: ForeignLoad([p.pid]).share, tries
+                    lambda p=process: decode_s(p, tokens, SETTLED),
+                    lambda p=process: ForeignLoad([p.pid]).share,
+                    tries,
                 )
                 samples[kind.name].append((alone, beside_s(process, tokens, tries)))
     for kind, _ in running:

@@ -20,7 +20,7 @@ constexpr int kSpins = 4000;  // about 0.1 ms: longer than any stage between bar
 constexpr int kYields = 200;
 constexpr double kCrowded = 0.4;            // share of a task's time that a thread waited for others
 constexpr int64_t kJudgedNs = 1'000'000;    // shorter tasks tell little: waking a thread takes a tenth of it
-constexpr int kFewAlone = 8, kMostAlone = 64;
+constexpr int kFewAlone = 4, kMostAlone = 16;
 
 inline int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
