@@ -36,7 +36,7 @@ class Budget:
         limit = FEW_ROWS if self.prefer == "rows" else max(FORWARD_ROWS - paid, 1)
         limit = min(limit, self.max_rows - used_rows)
         if self.deadline is not None:
-            limit = min(limit, self.deadline.most_rows(paid + limit) - paid)
+            limit = min(limit, self.deadline.most_rows(paid + limit, paid + 1) - paid)
         rows = np.arange(1, limit + 1)
         if self.prefer == "rows":
             return np.asarray(FORWARD_AS_ROWS + rows, np.float64)

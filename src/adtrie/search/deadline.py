@@ -23,6 +23,7 @@ Clock = Callable[[], float]  # seconds since any moment, never going back
 MAX_DEADLINE_MS = 1e9
 KEPT = 256  # measurements a pace remembers
 QUANTILE = 0.99  # of these: one of a hundred may be worse than the prediction
+REFUSED = 100  # forwards not made for lack of time, until the slowest measurement is forgotten
 FEW, CAUTION = 16, 1.5  # before so many measurements a forward counts as slower than its table says
 
 
@@ -35,6 +36,7 @@ class Pace:
     def __init__(self) -> None:
         self._ratios: deque[float] = deque(maxlen=KEPT)
         self._host_ms: deque[float] = deque(maxlen=KEPT)
+        self._refused = 0
 
     @property
     def factor(self) -> float:
@@ -55,8 +57,16 @@ class Pace:
         """Takes in the work after a forward."""
         self._host_ms.append(ms)
 
-    def forget_worst(self) -> None:
-        """Drops the slowest measurements: a machine that was busy once must not refuse all later forwards."""
+    def refused(self) -> None:
+        """A request could not begin, though its table says that there is time.
+
+        A machine that was busy once must not refuse all later forwards: now and then the slowest measurements
+        are forgotten. So at most one of REFUSED such requests is tried too early.
+        """
+        self._refused += 1
+        if self._refused < REFUSED:
+            return
+        self._refused = 0
         for seen in (self._ratios, self._host_ms):
             if seen:
                 with suppress(ValueError):  # another thread dropped it
@@ -78,13 +88,16 @@ class Deadline:
         """Milliseconds until the deadline; negative after it."""
         return (self._end - self._clock()) * 1e3
 
-    def most_rows(self, limit: int) -> int:
-        """How many rows, up to `limit`, a forward may have to end in time together with the work after it."""
+    def most_rows(self, limit: int, least: int = 1) -> int:
+        """How many rows, up to `limit`, a forward may have to end in time together with the work after it.
+
+        Fewer than `least` are of no use to the caller.
+        """
         left = self.left_ms()
         price = self._cost.ms_of(np.arange(1, limit + 1))
         rows = int(price.searchsorted((left - self._pace.host_ms) / self._pace.factor, side="right"))
-        if rows == 0 and self._forward_ended is None and left > price[0]:
-            self._pace.forget_worst()
+        if rows < least <= limit and self._forward_ended is None and left > price[least - 1]:
+            self._pace.refused()
         return rows
 
     def fits(self, rows: int) -> bool:
@@ -130,7 +143,7 @@ class TimedScorer:
         child_tokens: NDArray[np.int32],
     ) -> NDArray[np.float32]:
         """That of the scorer (which see)."""
-        if self._deadline.most_rows(tokens.size) < tokens.size:
+        if self._deadline.most_rows(tokens.size, tokens.size) < tokens.size:
             raise OutOfTime
         scores: list[NDArray[np.float32]] = []
         run = lambda: scores.append(self._scorer.score(tokens, parents, child_ptr, child_tokens))  # noqa: E731

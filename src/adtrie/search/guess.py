@@ -63,7 +63,7 @@ class Guesses:
     def of_open(
         cls, nodes: Nodes, mean: Float64, variance: Float64, least: float, worth: Float64 | None = None
     ) -> Guesses:
-        """The guesses of nodes whose own scores are known; `worth`: what a useful row of each counts, or 1."""
+        """The guesses of nodes whose own scores are known; `worth`: what a useful row of each counts."""
         weight = np.ones(nodes.size) if worth is None else worth
         return cls(nodes, mean, variance, weight, weight * _chance(mean, variance, least), least)
 
