@@ -14,7 +14,7 @@ from search_fakes import COSTS, PROMPT, HashScorer, copy, keyword_trie, scorers,
 from adtrie.catalogue.trie import Trie
 from adtrie.errors import InputError
 from adtrie.search import Deadline, Pace, RowCost, SearchResult, enumerate_all, exact, stepwise, verify
-from adtrie.search.deadline import FEW, KEPT, REFUSED, TimedScorer
+from adtrie.search.deadline import FEW, REFUSED, TimedScorer
 
 COST = RowCost.measured([1, 8, 64, 1024], [3.0, 4.0, 12.0, 200.0])
 
