@@ -57,9 +57,8 @@ class EngineKind:
     def environment(self, threads: int) -> dict[str, str]:
         """All variables of its process; a peer gets no packages of ours."""
         inherited = dict(os.environ) if self.ours else peer_environment()
-        inherited.pop(
-            "PYTHONDONTWRITEBYTECODE", None
-        )  # a second start finds compiled modules, as a user's does
+        # A second start finds compiled modules, as a user's does.
+        inherited.pop("PYTHONDONTWRITEBYTECODE", None)
         added = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
         return {**inherited, **added, **self.settings}
 

@@ -62,15 +62,13 @@ class Neighbours:
         if self._queries is not None:
             near, cosines = self._queries.nearest(query, self.count * _QUERIES_PER_ENTRY)
             entries = self._entries[near]
-            _, first = np.unique(entries, return_index=True)
-            first = np.sort(first)[: self.count]
+            first = _first_of_each(entries)[: self.count]
             found, likeness = np.append(found, entries[first]), np.append(likeness, cosines[first])
         found = found[np.argsort(-likeness, kind="stable")]
         if self.fusion is not None:
             alone = self.fusion.without_model(self.features(query))
             found = np.append(found, np.argsort(-alone, kind="stable")[: self.count])
-        _, first = np.unique(found, return_index=True)
-        return found[np.sort(first)]
+        return found[_first_of_each(found)]
 
     def features(self, query: str) -> NDArray[np.float64]:
         """float64[N, 5]: what `Fusion` weighs, of every entry."""
@@ -82,3 +80,8 @@ class Neighbours:
     def bonus(self, query: str) -> NDArray[np.float64] | None:
         """float64[N]: what the fusion adds to each entry's score for `query`; None without a fusion."""
         return None if self.fusion is None else self.fusion.bonus(self.features(query))
+
+
+def _first_of_each(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each distinct value stands first, ascending."""
+    return np.sort(np.unique(values, return_index=True)[1])

@@ -102,12 +102,15 @@ class Deadline:
 
     def fits(self, rows: int) -> bool:
         """Whether a forward of so many rows is expected to end in time."""
-        return self._cost.ms(rows) * self._pace.factor + self._pace.host_ms <= self.left_ms()
+        return self._expected_ms(rows) <= self.left_ms()
 
     def num_forwards(self, rows: int) -> float:
         """How many forwards of so many rows are expected to fit into the time left."""
-        expected = self._cost.ms(rows) * self._pace.factor + self._pace.host_ms
-        return max(self.left_ms(), 0.0) / expected
+        return max(self.left_ms(), 0.0) / self._expected_ms(rows)
+
+    def _expected_ms(self, rows: int) -> float:
+        """Of a forward and the work after it."""
+        return self._cost.ms(rows) * self._pace.factor + self._pace.host_ms
 
     def forward(self, rows: int, run: Callable[[], None]) -> None:
         """Runs one forward of so many rows, and remembers what it took."""

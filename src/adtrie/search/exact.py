@@ -93,9 +93,10 @@ class _Search:
         price = self.budget.prices(-1, self.nodes.prompt_size - 1)  # the root's row is the prompt's last
         if price.size == 0:
             return []
-        seeded = seeded_levels(self.nodes, seeds, price.size - 1)
-        if len(seeded) > 1:
-            return seeded
+        if seeds.size:
+            seeded = seeded_levels(self.nodes, seeds, price.size - 1)
+            if len(seeded) > 1:
+                return seeded
         root = Guesses.of_open(np.array([ROOT]), np.zeros(1), np.ones(1), 0.0)
         return useful_rows(self.nodes, root, BEST_BELOW, price)
 
