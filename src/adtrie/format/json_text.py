@@ -6,11 +6,13 @@ Knows nothing of what the document means.
 from __future__ import annotations
 
 import json
+from itertools import chain
 from typing import Any, NoReturn
 
 from adtrie.errors import FormatError
 
 MAX_DEPTH = 64
+_NESTING = frozenset((dict, list))
 
 
 def parse_json_object(data: bytes, where: str) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def parse_json_object(data: bytes, where: str) -> dict[str, Any]:
 def _within_depth(node: Any, depth: int) -> bool:
     level = [node]  # all nodes at one depth: a level at a time is faster than a call for each
     while level and depth > 0:
-        children = (node.values() if type(node) is dict else node for node in level)
-        level = [child for some in children for child in some if type(child) in (dict, list)]
+        children = chain.from_iterable([node.values() if type(node) is dict else node for node in level])
+        level = [child for child in children if type(child) in _NESTING]
         depth -= 1
     return not level
