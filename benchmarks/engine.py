@@ -2,8 +2,9 @@
 
 Shapes of SmolLM2-135M, Qwen2.5-0.5B and Qwen2.5-1.5B with random weights (speed does not depend on values):
 INT4 linears, INT8 embedding and head, as the engine packs a float checkpoint. Decode is compared with the
-read bandwidth of the same bytes, prefill with the INT8 arithmetic peak, measured in the same run. Times are
-of the clock; with `--processor-time` (one thread) processor seconds, for machines that others use too.
+read bandwidth of a step's bytes, which are the weights and the keys and values of the rows above it; prefill
+with the INT8 arithmetic peak, measured in the same run. Times are of the clock; with `--processor-time` (one
+thread) processor seconds, for machines that others use too.
 """
 
 from __future__ import annotations
@@ -100,6 +101,11 @@ def linear_operations(spec: ModelSpec) -> float:
     return 2.0 * spec.num_layers * per_layer
 
 
+def row_bytes(spec: ModelSpec) -> int:
+    """Bytes of the keys and values of one row, which every later row of its path reads: float32."""
+    return 4 * 2 * spec.num_layers * spec.num_kv_heads * spec.head_size
+
+
 def feed(session: Session, count: int, clock: Clock = time.perf_counter) -> float:
     """Seconds of one forward of a chain of `count` tokens, one child asked of the last."""
     tokens = (np.arange(count, dtype=np.int32) * 7 + 3) % 1000
@@ -159,7 +165,8 @@ def measure(name: str, threads: int | None, repeats: int, head_bits: int, clock:
         for count in PROMPTS:
             seconds[count].append(feed(fresh, count, clock))
     median = {key: float(np.median(values)) for key, values in seconds.items()}
-    bound = [bytes_s / engine.weight_bytes * s for bytes_s, s in zip(reads, seconds["decode"], strict=True)]
+    step_bytes = engine.weight_bytes + round((CONTEXT + DECODED / 2) * row_bytes(spec))
+    bound = [bytes_s / step_bytes * s for bytes_s, s in zip(reads, seconds["decode"], strict=True)]
     out: dict[str, Any] = {
         "shape": name,
         "weights": f"random, INT4 groups of {GROUP}, embedding and head INT{head_bits}",
@@ -167,6 +174,7 @@ def measure(name: str, threads: int | None, repeats: int, head_bits: int, clock:
         "isa": engine.isa,
         "clock": "processor" if clock is time.thread_time else "wall",
         "weight_bytes": engine.weight_bytes,
+        "step_bytes": step_bytes,
         "repeats": repeats,
         "foreign_load": round(load.share(), 3),
         "read_gb_s": round(float(np.median(reads)) / 1e9, 2),
