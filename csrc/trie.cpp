@@ -8,7 +8,9 @@ namespace adtrie {
 namespace {
 
 constexpr int64_t kListedAbove = 256;
-constexpr int64_t kBack = 256;  // entries looked back one by one before the listed nodes are asked
+constexpr int64_t kBack = 256;  // entries looked back before the listed nodes are asked
+constexpr int64_t kBlock = 16;
+constexpr size_t kAhead = 8;  // nodes or children whose arrays are fetched while earlier ones are looked at
 
 // The first of bytes[from:end] that is `value`, else end; eight at a time.
 int64_t next_equal(const uint8_t* bytes, int64_t from, int64_t end, int64_t value) {
@@ -27,73 +29,40 @@ int64_t next_equal(const uint8_t* bytes, int64_t from, int64_t end, int64_t valu
 
 int64_t clip(int64_t value, int64_t low, int64_t high) { return std::min(std::max(value, low), high); }
 
+// The numbers below `value` of `size` ascending ones, found without a branch that depends on them.
+int64_t num_below(const int64_t* numbers, int64_t size, int64_t value) {
+  const int64_t* at = numbers;
+  while (size > 1) {
+    const int64_t half = size / 2;
+    at += at[half - 1] < value ? half : 0;
+    size -= half;
+  }
+  return at - numbers + (size == 1 && *at < value);
+}
+
 }  // namespace
 
-int64_t EntryBits::rank(int64_t entry) const {
-  const int64_t word = entry >> 6, below = entry & 63;
-  return ranks[word] + (below == 0 ? 0 : __builtin_popcountll(words[word] << (64 - below)));
+void ChildList::reserve(size_t count) {
+  if (size + count <= tokens.size()) return;
+  const size_t room = std::max(size + count, 2 * tokens.size());
+  tokens.resize(room);
+  lo.resize(room);
+  hi.resize(room);
+  is_leaf.resize(room);
 }
 
-int64_t EntryBits::count(int64_t lo, int64_t hi) const {
-  if (words == nullptr) return hi - lo;
-  if (hi - lo > 64) return rank(hi) - rank(lo);
-  const int64_t first = lo >> 6, last = (hi - 1) >> 6;
-  const uint64_t from = words[first] >> (lo & 63) << (lo & 63);
-  const int64_t above = 63 - ((hi - 1) & 63);
-  if (first == last) return __builtin_popcountll(from << above);
-  return __builtin_popcountll(from) + __builtin_popcountll(words[last] << above);
+void ChildList::move(size_t begin, size_t end, size_t to) {
+  std::move_backward(tokens.begin() + begin, tokens.begin() + end, tokens.begin() + to);
+  std::move_backward(lo.begin() + begin, lo.begin() + end, lo.begin() + to);
+  std::move_backward(hi.begin() + begin, hi.begin() + end, hi.begin() + to);
+  std::move_backward(is_leaf.begin() + begin, is_leaf.begin() + end, is_leaf.begin() + to);
 }
 
-int64_t EntryBits::first(int64_t lo, int64_t hi) const {
-  if (words == nullptr) return lo;
-  const int64_t last = (hi - 1) >> 6;
-  int64_t word = lo >> 6;
-  uint64_t bits = words[word] >> (lo & 63) << (lo & 63);
-  while (bits == 0 && word < last) bits = words[++word];
-  return bits == 0 ? hi - 1 : std::min(word * 64 + __builtin_ctzll(bits), hi - 1);
-}
-
-void mark(uint64_t* words, const uint32_t* entries, size_t num_entries, int64_t size) {
-  size_t word = 0;
-  uint64_t found = 0;  // of `word`: neighbours, which most are, do not wait for each other's stores
-  for (size_t i = 0; i < num_entries; ++i) {
-    const uint32_t entry = entries[i];
-    if (entry >= size) continue;
-    if (entry >> 6 != word) {
-      if (found) words[word] |= found;
-      word = entry >> 6;
-      found = 0;
-    }
-    found |= uint64_t{1} << (entry & 63);
-  }
-  if (found) words[word] |= found;
-}
-
-std::vector<uint64_t> without(const uint64_t* words, int64_t size, const uint32_t* places, size_t num_places) {
-  std::vector<uint64_t> out((size + 63) / 64 + 1);
-  int64_t from = 0, to = 0;
-  for (size_t i = 0; i <= num_places; ++i) {
-    const int64_t end = i < num_places ? std::min<int64_t>(places[i], size) : size;
-    while (from < end) {  // as many bits as fit into the word that is written
-      const int64_t count = std::min(64 - (to & 63), end - from);
-      uint64_t bits = words[from >> 6] >> (from & 63);
-      if ((from & 63) + count > 64) bits |= words[(from >> 6) + 1] << (64 - (from & 63));
-      if (count < 64) bits &= (uint64_t{1} << count) - 1;
-      out[to >> 6] |= bits << (to & 63);
-      from += count;
-      to += count;
-    }
-    from = end + 1;
-  }
-  out.resize((to + 63) / 64);
-  return out;
-}
-
-void ChildList::add(int32_t token, int64_t first, int64_t last, bool leaf) {
-  tokens.push_back(token);
-  lo.push_back(first);
-  hi.push_back(last);
-  is_leaf.push_back(leaf);
+void ChildList::finish() {
+  tokens.resize(size);
+  lo.resize(size);
+  hi.resize(size);
+  is_leaf.resize(size);
 }
 
 TrieChildren::TrieChildren(const TrieArrays& arrays) : a_(arrays) {
@@ -103,14 +72,44 @@ TrieChildren::TrieChildren(const TrieArrays& arrays) : a_(arrays) {
   std::sort(by_depth_.begin(), by_depth_.end());
 }
 
+inline const void* TrieChildren::edge(int64_t at) const {
+  return a_.wide ? static_cast<const void*>(static_cast<const uint32_t*>(a_.edges) + at)
+                 : static_cast<const uint16_t*>(a_.edges) + at;
+}
+
+inline void TrieChildren::fetch_token(int64_t entry) const {
+  __builtin_prefetch(edge(clip(a_.offsets[entry], 0, static_cast<int64_t>(a_.num_edges) - 1)));
+}
+
+inline int32_t TrieChildren::token_at(int64_t entry, int64_t depth) const {
+  if (__builtin_expect(a_.shared[entry] > depth, 0)) entry = holder(entry, depth);
+  const int64_t place = static_cast<int64_t>(a_.offsets[entry]) + depth - a_.shared[entry];
+  const void* at = edge(clip(place, 0, static_cast<int64_t>(a_.num_edges) - 1));
+  const int64_t token = a_.wide ? *static_cast<const uint32_t*>(at) : *static_cast<const uint16_t*>(at);
+  return static_cast<int32_t>(std::min(token, a_.vocab_size - 1));
+}
+
+// Lookups go all over the arrays: what is asked for ahead has come when its turn comes.
+inline void TrieChildren::fetch(int64_t entry, const EntryBits& eligible) const {
+  entry = clip(entry, 0, a_.num_entries - 1);
+  __builtin_prefetch(a_.shared + entry);
+  __builtin_prefetch(a_.offsets + entry);
+  if (eligible.words == nullptr) return;
+  __builtin_prefetch(eligible.words + (entry >> 6));
+  __builtin_prefetch(eligible.ranks + (entry >> 6));
+}
+
 ChildList TrieChildren::children(const NodeList& nodes, const EntryBits& eligible) const {
   ChildList out;
   out.ptr.reserve(nodes.size + 1);
   out.ptr.push_back(0);
+  out.reserve(4 * nodes.size + 64);
   for (size_t i = 0; i < nodes.size; ++i) {
+    if (i + kAhead < nodes.size) fetch(nodes.lo[i + kAhead], eligible);
     append(nodes.lo[i], nodes.hi[i], nodes.depth[i], eligible, out);
-    out.ptr.push_back(static_cast<int64_t>(out.tokens.size()));
+    out.ptr.push_back(static_cast<int64_t>(out.size));
   }
+  out.finish();
   return out;
 }
 
@@ -119,63 +118,74 @@ void TrieChildren::append(int64_t lo, int64_t hi, int64_t depth, const EntryBits
   lo = clip(lo, 0, a_.num_entries);
   hi = clip(hi, 0, a_.num_entries);
   if (lo >= hi) return;
+  if (eligible.words == nullptr)
+    append_as<true>(lo, hi, depth, eligible, out);
+  else
+    append_as<false>(lo, hi, depth, eligible, out);
+}
+
+// The child of a node at `depth` that holds the entries [lo, hi), unless none of them is eligible. `before`: the
+// eligible entries before lo, on return before hi.
+template <bool kEvery>
+inline void TrieChildren::child(int64_t lo, int64_t hi, int64_t depth, const EntryBits& eligible, int64_t& before,
+                                ChildList& out) const {
+  const int64_t first = lo;  // is likelier to hold the token than a later one
+  if (!kEvery) {
+    const int64_t after = eligible.rank(hi), count = after - before;
+    before = after;
+    if (count == 0) return;
+    if (count == 1 && hi - lo > 1) {
+      lo = eligible.first(lo, hi);
+      hi = lo + 1;
+    }
+  }
+  const int64_t own = static_cast<int64_t>(a_.offsets[lo + 1]) - a_.offsets[lo];
+  const int64_t length = clip(own + a_.shared[lo], 1, a_.max_depth);
+  // Both are looked at always: which of them holds is hard to foresee.
+  const bool leaf = ((hi - lo == 1) & (length <= depth + 1)) | (depth + 1 >= a_.max_depth);
+  out.add(token_at(first, depth), lo, hi, leaf);
+}
+
+template <bool kEvery>
+void TrieChildren::append_as(int64_t lo, int64_t hi, int64_t depth, const EntryBits& eligible,
+                             ChildList& out) const {
+  int64_t before = kEvery ? 0 : eligible.rank(lo);
   if (hi - lo > kListedAbove) {
     const int64_t key = lo * 256 + depth;
     const size_t slot = std::lower_bound(a_.key, a_.key + a_.num_listed, key) - a_.key;
     if (slot < a_.num_listed && a_.key[slot] == key && a_.key_hi[slot] == hi) {
       const size_t end = std::min<size_t>(a_.ptr[slot + 1], a_.num_first);
+      if (a_.ptr[slot] < end) out.reserve(end - a_.ptr[slot]);
       for (size_t at = a_.ptr[slot]; at < end; ++at) {
+        if (at + 2 * kAhead < end) fetch(a_.first[at + 2 * kAhead], eligible);
+        if (at + kAhead < end) fetch_token(clip(a_.first[at + kAhead], 0, a_.num_entries - 1));
         const int64_t start = clip(a_.first[at], lo, hi - 1);
         const int64_t stop = at + 1 < end ? clip(a_.first[at + 1], start + 1, hi) : hi;
-        child(start, stop, depth, eligible, out);
+        child<kEvery>(start, stop, depth, eligible, before, out);
       }
       return;
     }
   }
+  out.reserve(hi - lo);
   int64_t start = lo;
   for (int64_t entry = next_equal(a_.shared, lo + 1, hi, depth); entry < hi;
        entry = next_equal(a_.shared, entry + 1, hi, depth)) {
-    child(start, entry, depth, eligible, out);
+    child<kEvery>(start, entry, depth, eligible, before, out);
     start = entry;
   }
-  child(start, hi, depth, eligible, out);
-}
-
-// The child of a node at `depth` that holds the entries [lo, hi), unless none of them is eligible.
-void TrieChildren::child(int64_t lo, int64_t hi, int64_t depth, const EntryBits& eligible,
-                         ChildList& out) const {
-  if (eligible.words != nullptr) {
-    const int64_t count = eligible.count(lo, hi);
-    if (count == 0) return;
-    if (count == 1 && hi - lo > 1) {
-      const int32_t token = token_at(lo, depth);  // the first entry of the child is likelier to hold it
-      lo = eligible.first(lo, hi);
-      out.add(token, lo, lo + 1, length(lo) <= depth + 1 || depth + 1 >= a_.max_depth);
-      return;
-    }
-  }
-  const bool leaf = (hi - lo == 1 && length(lo) <= depth + 1) || depth + 1 >= a_.max_depth;
-  out.add(token_at(lo, depth), lo, hi, leaf);
-}
-
-int64_t TrieChildren::length(int64_t entry) const {
-  const int64_t own = static_cast<int64_t>(a_.offsets[entry + 1]) - a_.offsets[entry];
-  return clip(own + a_.shared[entry], 1, a_.max_depth);
-}
-
-int32_t TrieChildren::token_at(int64_t entry, int64_t depth) const {
-  if (a_.shared[entry] > depth) entry = holder(entry, depth);
-  const int64_t edge = static_cast<int64_t>(a_.offsets[entry]) + depth - a_.shared[entry];
-  const int64_t at = clip(edge, 0, static_cast<int64_t>(a_.num_edges) - 1);
-  const int64_t token =
-      a_.wide ? static_cast<const uint32_t*>(a_.edges)[at] : static_cast<const uint16_t*>(a_.edges)[at];
-  return static_cast<int32_t>(std::min(token, a_.vocab_size - 1));
+  child<kEvery>(start, hi, depth, eligible, before, out);
 }
 
 // The last entry up to `entry` that shares at most `depth` tokens with the one before: it stores that token.
 int64_t TrieChildren::holder(int64_t entry, int64_t depth) const {
   const int64_t stop = by_depth_.empty() ? 0 : std::max<int64_t>(entry - kBack, 0);
-  for (int64_t at = entry; at >= stop; --at)
+  int64_t at = entry;
+  for (; at - kBlock >= stop; at -= kBlock) {  // blocks of a fixed length, which compilers make vectors of
+    bool any = false;
+    for (int64_t i = 0; i < kBlock; ++i) any |= a_.shared[at - i] <= depth;
+    if (any) break;
+  }
+  for (; at >= stop; --at)
     if (a_.shared[at] <= depth) return at;
   const int64_t key = (depth + 1) << 32;
   auto next = std::upper_bound(by_depth_.begin(), by_depth_.end(), std::make_pair(key + entry, INT64_MAX));
@@ -188,70 +198,93 @@ int64_t TrieChildren::holder(int64_t entry, int64_t depth) const {
 
 namespace {
 
-// The children on one side of the node that holds its entries [lo, hi), with bounds as that side numbers them.
-void append_side(const TrieChildren& side, const EntryBits& live, int64_t lo, int64_t hi, int64_t depth,
-                 ChildList& out) {
-  out.tokens.clear();
-  out.lo.clear();
-  out.hi.clear();
-  out.is_leaf.clear();
-  if (live.words != nullptr && hi > lo) {
-    lo = clip(lo, 0, side.num_entries() - 1);
-    hi = clip(hi, lo + 1, side.num_entries());
-    const int64_t count = live.count(lo, hi);
-    if (count == 0) return;
-    if (count == 1) {  // the other side may have widened the node
-      lo = live.first(lo, hi);
-      hi = lo + 1;
-    }
+// Narrows the entries [lo, hi) of one side to those that the side's view wants; whether any counts.
+bool narrow(const TrieChildren& side, const EntryBits& live, int64_t& lo, int64_t& hi) {
+  if (hi <= lo) return false;
+  if (live.words == nullptr) return true;
+  lo = clip(lo, 0, side.num_entries() - 1);
+  hi = clip(hi, lo + 1, side.num_entries());
+  const int64_t count = live.rank(hi) - live.rank(lo);
+  if (count == 1) {  // the other side may have widened the node
+    lo = live.first(lo, hi);
+    hi = lo + 1;
   }
-  side.append(lo, hi, depth, live, out);
+  return count > 0;
+}
+
+// Numbers children of base, from `begin` on, as those of both tries. The node holds the gaps first to last - 1;
+// entries added outside it stand before or after all of its entries.
+void renumber(ChildList& list, size_t begin, const int64_t* gaps, int64_t first, int64_t last) {
+  int64_t before_first = first, before_last = first;
+  for (size_t i = begin; i < list.size; ++i) {
+    while (before_first < last && gaps[before_first] <= list.lo[i]) ++before_first;
+    while (before_last < last && gaps[before_last] <= list.hi[i] - 1) ++before_last;
+    list.lo[i] += before_first;
+    list.hi[i] += before_last;
+  }
 }
 
 }  // namespace
 
 ChildList MergedChildren::children(const NodeList& nodes) const {
-  const int64_t* at_end = added_at + added.num_entries();
-  ChildList out, of_base, of_added;
+  const int64_t num_added = added.num_entries();
+  ChildList out, of_added;
+  std::vector<size_t> places;
   out.ptr.reserve(nodes.size + 1);
   out.ptr.push_back(0);
+  out.reserve(4 * nodes.size + 64);
   for (size_t i = 0; i < nodes.size; ++i) {
     const int64_t depth = nodes.depth[i];
-    const int64_t first = std::lower_bound(added_at, at_end, nodes.lo[i]) - added_at;
-    const int64_t last = std::lower_bound(added_at + first, at_end, nodes.hi[i]) - added_at;
-    append_side(base, base_live, nodes.lo[i] - first, nodes.hi[i] - last, depth, of_base);
-    if (first < last) append_side(added, added_live, first, last, depth, of_added);
-    // Children come in order, so the gaps before their first and last entries are counted on. Entries added
-    // outside the node stand before or after all of its base entries.
-    int64_t before_first = first, before_last = first;
-    const auto position = [&](int64_t entry, int64_t& before) {
-      while (before < last && gaps[before] <= entry) ++before;
-      return entry + before;
-    };
-    const size_t num_base = of_base.tokens.size(), num_added = first < last ? of_added.tokens.size() : 0;
-    for (size_t b = 0, a = 0; b < num_base || a < num_added;) {
-      const bool take_base = a == num_added || (b < num_base && of_base.tokens[b] <= of_added.tokens[a]);
-      const bool take_added = b == num_base || (a < num_added && of_added.tokens[a] <= of_base.tokens[b]);
-      int64_t lo = INT64_MAX, hi = 0;
-      if (take_base) {
-        lo = position(of_base.lo[b], before_first);
-        hi = position(of_base.hi[b] - 1, before_last) + 1;
-      }
-      if (take_added) {
-        lo = std::min(lo, added_at[of_added.lo[a]]);
-        hi = std::max(hi, added_at[of_added.hi[a] - 1] + 1);
-      }
-      if (take_base && take_added)
-        out.add(of_base.tokens[b], lo, hi, false);
-      else
-        out.add(take_base ? of_base.tokens[b] : of_added.tokens[a], lo, hi,
-                take_base ? of_base.is_leaf[b] : of_added.is_leaf[a]);
-      b += take_base;
-      a += take_added;
+    const int64_t first = num_below(added_at, num_added, nodes.lo[i]);
+    const bool has_gaps = first < num_added && added_at[first] < nodes.hi[i];
+    const int64_t last =
+        has_gaps ? first + num_below(added_at + first, num_added - first, nodes.hi[i]) : first;
+    int64_t lo = nodes.lo[i] - first, hi = nodes.hi[i] - last, lo_added = first, hi_added = last;
+    const bool in_base = narrow(base, base_live, lo, hi);
+    const bool in_added = narrow(added, added_live, lo_added, hi_added);
+    of_added.size = 0;
+    const size_t begin = out.size;
+    if (in_base) base.append(lo, hi, depth, base_live, out);
+    renumber(out, begin, gaps, first, last);
+    if (in_added) {
+      added.append(lo_added, hi_added, depth, added_live, of_added);
+      merge(of_added, depth, begin, out, places);
     }
-    out.ptr.push_back(static_cast<int64_t>(out.tokens.size()));
+    out.ptr.push_back(static_cast<int64_t>(out.size));
   }
+  out.finish();
   return out;
+}
+
+// Puts the children of the added side among those of base that stand in `out` from `begin` on.
+void MergedChildren::merge(const ChildList& of_added, int64_t depth, size_t begin, ChildList& out,
+                           std::vector<size_t>& at) const {
+  const bool ends = depth + 1 >= std::max(base.max_depth(), added.max_depth());  // only in damaged arrays
+  at.clear();
+  for (size_t a = 0; a < of_added.size; ++a) {
+    const int64_t lo = added_at[of_added.lo[a]], hi = added_at[of_added.hi[a] - 1] + 1;
+    const auto end = out.tokens.begin() + out.size;
+    const auto found = std::lower_bound(out.tokens.begin() + begin, end, of_added.tokens[a]);
+    const size_t place = found - out.tokens.begin();
+    if (found != end && *found == of_added.tokens[a]) {
+      out.lo[place] = std::min(out.lo[place], lo);
+      out.hi[place] = std::max(out.hi[place], hi);
+      out.is_leaf[place] = ends;
+    } else {
+      at.push_back(a);
+      at.push_back(place);
+    }
+  }
+  if (at.empty()) return;
+  out.reserve(at.size() / 2);
+  size_t from = out.size, to = out.size += at.size() / 2;
+  for (; !at.empty(); at.resize(at.size() - 2)) {  // from the end, so that each moves once
+    const size_t a = at[at.size() - 2], place = std::min(at.back(), from);
+    out.move(place, from, to);
+    to -= from - place + 1;
+    from = place;
+    out.set(to, of_added.tokens[a], added_at[of_added.lo[a]], added_at[of_added.hi[a] - 1] + 1, of_added.is_leaf[a]);
+  }
 }
 
 }  // namespace adtrie

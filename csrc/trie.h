@@ -7,26 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include "bitmap.h"
+
 namespace adtrie {
-
-// A set of entries: bit e % 64 of words[e / 64], and the members before each word. Null words: every entry.
-struct EntryBits {
-  const uint64_t* words = nullptr;
-  const uint32_t* ranks = nullptr;
-
-  // Members of [lo, hi), 0 <= lo < hi <= the number of entries; and the first of them, hi - 1 when there is none.
-  int64_t count(int64_t lo, int64_t hi) const;
-  int64_t first(int64_t lo, int64_t hi) const;
-
- private:
-  int64_t rank(int64_t entry) const;
-};
-
-// Sets the bits of the entries below `size`.
-void mark(uint64_t* words, const uint32_t* entries, size_t num_entries, int64_t size);
-
-// The words of the bits that are left when those at `places`, ascending, are taken out and later ones move up.
-std::vector<uint64_t> without(const uint64_t* words, int64_t size, const uint32_t* places, size_t num_places);
 
 // Nodes (lo, hi, depth); and the children of nodes as catalogue/nodes.py has them.
 struct NodeList {
@@ -41,8 +24,20 @@ struct ChildList {
   std::vector<int32_t> tokens;
   std::vector<int64_t> lo, hi;
   std::vector<uint8_t> is_leaf;
+  size_t size = 0;  // children; the arrays are longer until `finish`
 
-  void add(int32_t token, int64_t first, int64_t last, bool leaf);
+  // Makes sure that `count` more can be added.
+  void reserve(size_t count);
+  void add(int32_t token, int64_t first, int64_t last, bool leaf) { set(size++, token, first, last, leaf); }
+  void set(size_t at, int32_t token, int64_t first, int64_t last, bool leaf) {
+    tokens[at] = token;
+    lo[at] = first;
+    hi[at] = last;
+    is_leaf[at] = leaf;
+  }
+  // Moves the children [begin, end) so that they end at `to`, to the right.
+  void move(size_t begin, size_t end, size_t to);
+  void finish();
 };
 
 // The arrays of a catalogue.Trie; tokens are 2 or 4 bytes wide. The last ones: nodes of more than 256 entries, all
@@ -71,12 +66,19 @@ class TrieChildren {
   // Appends the children of one node that hold an eligible entry.
   void append(int64_t lo, int64_t hi, int64_t depth, const EntryBits& eligible, ChildList& out) const;
   int64_t num_entries() const { return a_.num_entries; }
+  int64_t max_depth() const { return a_.max_depth; }
 
  private:
-  void child(int64_t lo, int64_t hi, int64_t depth, const EntryBits& eligible, ChildList& out) const;
+  template <bool kEvery>
+  void append_as(int64_t lo, int64_t hi, int64_t depth, const EntryBits& eligible, ChildList& out) const;
+  template <bool kEvery>
+  void child(int64_t lo, int64_t hi, int64_t depth, const EntryBits& eligible, int64_t& before,
+             ChildList& out) const;
+  void fetch(int64_t entry, const EntryBits& eligible) const;
+  void fetch_token(int64_t entry) const;
+  const void* edge(int64_t at) const;
   int32_t token_at(int64_t entry, int64_t depth) const;
   int64_t holder(int64_t entry, int64_t depth) const;
-  int64_t length(int64_t entry) const;
 
   TrieArrays a_;
   std::vector<std::pair<int64_t, int64_t>> by_depth_;  // (depth << 32 | lo, hi) of the listed nodes, ascending
@@ -91,6 +93,9 @@ struct MergedChildren {
   const int64_t* added_at;  // gaps[j] + j
 
   ChildList children(const NodeList& nodes) const;
+
+ private:
+  void merge(const ChildList& of_added, int64_t depth, size_t begin, ChildList& out, std::vector<size_t>& at) const;
 };
 
 }  // namespace adtrie

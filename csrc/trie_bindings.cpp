@@ -10,29 +10,14 @@
 #include <vector>
 
 #include "trie.h"
+#include "trie_bindings.h"
 
 namespace nb = nanobind;
 using namespace adtrie;
 
 namespace {
 
-template <typename T>
-using Column = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-template <typename T>
-using MaybeColumn = std::optional<Column<T>>;
-
 constexpr int64_t kLargeNode = 1 << 19;  // entries
-
-void check(bool ok, const char* message) {
-  if (!ok) throw std::invalid_argument(message);
-}
-
-template <typename T, typename Stored>
-nb::ndarray<nb::numpy, T> owned(std::vector<Stored>&& values) {
-  auto* held = new std::vector<Stored>(std::move(values));
-  nb::capsule owner(held, [](void* p) noexcept { delete static_cast<std::vector<Stored>*>(p); });
-  return nb::ndarray<nb::numpy, T>(reinterpret_cast<T*>(held->data()), {held->size()}, owner);
-}
 
 nb::tuple as_tuple(ChildList&& found) {
   return nb::make_tuple(owned<int64_t>(std::move(found.ptr)), owned<int32_t>(std::move(found.tokens)),
@@ -108,7 +93,11 @@ TrieOwner* make(nb::object edges, Column<uint32_t> offsets, Column<uint8_t> shar
 }  // namespace
 
 NB_MODULE(_trie, m) {
-  m.doc() = "Children of trie nodes, the fast twin of adtrie.catalogue.trie, eligible and merged";
+#if defined(__x86_64__)
+  if (!__builtin_cpu_supports("popcnt")) throw nb::import_error("this processor cannot count bits");
+#endif
+  m.doc() = "Children of trie nodes and bits of entries, the fast twin of parts of adtrie.catalogue";
+  bind_bitmap(m);
 
   nb::class_<TrieOwner>(m, "Trie")
       .def(nb::new_(&make), nb::arg("edges"), nb::arg("offsets"), nb::arg("shared"), nb::arg("key"), nb::arg("hi"),
@@ -122,22 +111,6 @@ NB_MODULE(_trie, m) {
            },
            nb::arg("lo"), nb::arg("hi"), nb::arg("depth"), nb::arg("words").none(), nb::arg("ranks").none(),
            "(ptr, tokens, lo, hi, is_leaf) of the children with an eligible entry; None: every entry.");
-
-  m.def("mark",
-        [](nb::ndarray<uint64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> words, Column<uint32_t> entries,
-           int64_t size) {
-          check(size >= 0 && words.size() == static_cast<size_t>((size + 63) / 64), "words do not fit the size");
-          mark(words.data(), entries.data(), entries.size(), size);
-        },
-        nb::arg("words").noconvert(), nb::arg("entries"), nb::arg("size"), "Sets the bits of entries below size.");
-
-  m.def("without",
-        [](Column<uint64_t> words, int64_t size, Column<uint32_t> places) {
-          check(size >= 0 && words.size() == static_cast<size_t>((size + 63) / 64), "words do not fit the size");
-          for (size_t i = 1; i < places.size(); ++i) check(places.data()[i - 1] < places.data()[i], "places ascend");
-          return owned<uint64_t>(without(words.data(), size, places.data(), places.size()));
-        },
-        nb::arg("words"), nb::arg("size"), nb::arg("places"), "The bits that are left without those at places.");
 
   m.def("merged_children",
         [](const TrieOwner& base, MaybeColumn<uint64_t> base_words, MaybeColumn<uint32_t> base_ranks,

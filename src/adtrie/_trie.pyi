@@ -1,4 +1,4 @@
-"""Children of trie nodes, the fast twin of adtrie.catalogue.trie, eligible and merged."""
+"""Children of trie nodes and bits of entries, the fast twin of parts of adtrie.catalogue."""
 
 from typing import Any
 
@@ -30,6 +30,20 @@ class Trie:
     ) -> _Found: ...
 
 def mark(words: NDArray[np.uint64], entries: NDArray[np.uint32], size: int) -> None: ...
+def mark_ranges(
+    words: NDArray[np.uint64],
+    entries: NDArray[np.uint32],
+    first: NDArray[np.int64],
+    last: NDArray[np.int64],
+    size: int,
+) -> None: ...
+def mark_between(
+    words: NDArray[np.uint64],
+    numbers: NDArray[np.uint8],
+    first: NDArray[np.uint8],
+    last: NDArray[np.uint8],
+) -> None: ...
+def ranks(words: NDArray[np.uint64]) -> NDArray[np.uint32]: ...
 def without(words: NDArray[np.uint64], size: int, places: NDArray[np.uint32]) -> NDArray[np.uint64]: ...
 def merged_children(
     base: Trie,

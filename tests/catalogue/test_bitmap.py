@@ -41,6 +41,7 @@ def test_members_ranks_and_selection(pair: tuple[EntrySet, set[int]]) -> None:
     assert chosen.contains(every).tolist() == [e in members for e in every.tolist()]
     assert chosen.rank(every).tolist() == [sum(m < e for m in ordered) for e in every.tolist()]
     assert chosen.select(np.arange(len(members) + 2)).tolist() == [*ordered, chosen.size, chosen.size]
+    assert chosen.ranks.tolist() == chosen.slow_ranks().tolist()
     wanted = [next((m for m in ordered if m >= e), chosen.size) for e in every.tolist()]
     assert chosen.next(every).tolist() == wanted
 
@@ -53,6 +54,9 @@ def test_counts_of_intervals(pair: tuple[EntrySet, set[int]], data: st.DataObjec
     intervals = np.array(data.draw(st.lists(ends, min_size=1, max_size=9)))
     counts = chosen.count(intervals[:, 0], intervals[:, 1])
     assert counts.tolist() == [sum(lo <= m < hi for m in members) for lo, hi in intervals.tolist()]
+    some = intervals[intervals[:, 1] > intervals[:, 0]]
+    has = chosen.has_any(some[:, 0], some[:, 1]).tolist() if len(some) else []
+    assert has == [any(lo <= m < hi for m in members) for lo, hi in some.tolist()]
 
 
 @settings(deadline=None)
@@ -97,6 +101,20 @@ def test_a_hundred_thousand_entries() -> None:
     assert np.array_equal(shuffled.words, chosen.words)
     assert np.array_equal(chosen.rank(np.arange(100_001)), np.concatenate(([0], np.cumsum(mask))))
     assert chosen.num_bytes < 100_000 * 0.19 + 64
+
+
+@pytest.mark.parametrize("places", [[0], [1], [70, 4_000], [63, 64, 65, 200], list(range(0, 5_003, 97))])
+def test_without_few_of_many_places(places: list[int]) -> None:
+    mask = np.random.default_rng(5).random(5_003) < 0.5
+    left = EntrySet.of_mask(mask).without_places(np.array(places, np.uint32))
+    assert left.mask().tolist() == np.delete(mask, places).tolist()
+
+
+def test_words_that_do_not_fit() -> None:
+    assert EntrySet.of_words(np.array([5], np.uint64), 3).members().tolist() == [0, 2]
+    for words in (np.zeros(2, np.uint64), np.zeros(1, np.int64), np.zeros((1, 1), np.uint64)):
+        with pytest.raises(InputError, match="expected uint64"):
+            EntrySet.of_words(words, 3)
 
 
 def test_it_cannot_be_written() -> None:

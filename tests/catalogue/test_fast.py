@@ -12,7 +12,7 @@ from adtrie.catalogue.bitmap import EntrySet
 from adtrie.catalogue.branches import BranchTable
 from adtrie.catalogue.eligible import EligibleTrie
 from adtrie.catalogue.fast import FastTrie
-from adtrie.catalogue.merged import MergedTrie
+from adtrie.catalogue.merged import Gaps, MergedTrie
 from adtrie.catalogue.trie import Trie
 
 pytestmark = pytest.mark.skipif(not FastTrie.is_built(), reason="adtrie._trie was not built")
@@ -87,7 +87,15 @@ def test_damaged_arrays_do_no_harm(seed: int) -> None:
     arrays = edges, drawn(n + 1, int(random.choice([10, 32]))).astype(np.uint32), drawn(n, 8).astype(np.uint8)
     trie = Trie(*arrays, table, 6, 100)
     eligible = EntrySet.of_mask(random.random(n) < 0.4)
-    for some in (trie, EligibleTrie(trie, eligible)) if len(eligible) else (trie,):
+    num_added = int(random.integers(1, 20))
+    gaps = Gaps(np.sort(random.choice([0, 3, n, n + 50], num_added)), *np.zeros((2, num_added), np.uint8))
+    sound = trie_of([(i, 99) for i in range(num_added)])
+    merged = [
+        MergedTrie(trie, live, sound, EntrySet.every(num_added), gaps)
+        for live in (eligible, EntrySet.every(n))
+    ]
+    for some in (trie, *merged, *([EligibleTrie(trie, eligible)] if len(eligible) else [])):
+        n = some.num_entries
         lo, hi, depth = np.array([0, -5]), np.array([n, n + 9]), np.array([0, 3])
         for _ in range(8):
             found = some._children(lo, hi, depth)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adtrie.catalogue import native
-from adtrie.catalogue.sequences import Int64
+from adtrie.catalogue.sequences import Int64, range_indices
 from adtrie.errors import InputError
 
 MAX_SIZE = (1 << 32) - 1  # ranks are 32-bit; a trie holds no more entries either
@@ -35,14 +35,15 @@ class EntrySet:
     @cached_property
     def ranks(self) -> NDArray[np.uint32]:
         """uint32[W+1]: the members before each word; made when they are first asked for."""
-        ranks = np.zeros(self.words.size + 1, np.uint32)
-        np.cumsum(np.bitwise_count(self.words), dtype=np.uint32, out=ranks[1:])
+        ranks = self.slow_ranks() if native.trie is None else native.trie.ranks(self.words)
         ranks.flags.writeable = False
         return ranks
 
-    @cached_property
-    def _len(self) -> int:
-        return int(np.bitwise_count(self.words).sum(dtype=np.int64))
+    def slow_ranks(self) -> NDArray[np.uint32]:
+        """`ranks` in NumPy."""
+        ranks = np.zeros(self.words.size + 1, np.uint32)
+        np.cumsum(np.bitwise_count(self.words), dtype=np.uint32, out=ranks[1:])
+        return ranks
 
     @classmethod
     def every(cls, size: int) -> EntrySet:
@@ -94,6 +95,13 @@ class EntrySet:
         return cls._of_words(size, words)
 
     @classmethod
+    def of_words(cls, words: NDArray[np.uint64], size: int) -> EntrySet:
+        """The set of the bits that are set, from `size` on none; `words` is not copied."""
+        if words.dtype != np.uint64 or words.shape != (-(-_check_size(size) // 64),):
+            raise InputError(f"words: expected uint64 for {size} bits, got {words.dtype} of {words.shape}")
+        return cls._of_words(size, words)
+
+    @classmethod
     def _of_words(cls, size: int, words: NDArray[np.uint64]) -> EntrySet:
         words.flags.writeable = False
         return cls(size, words)
@@ -105,7 +113,7 @@ class EntrySet:
         return self._of_words(self.size - len(places), native.trie.without(self.words, self.size, places))
 
     def __len__(self) -> int:
-        return self._len
+        return int(self.ranks[-1])
 
     @property
     def num_bytes(self) -> int:
@@ -148,6 +156,12 @@ class EntrySet:
     def next(self, entry: Any) -> Int64:
         """int64 of the same shape: the first member from each entry on, `size` when there is none."""
         return self.select(self.rank(np.asarray(entry, dtype=np.int64)))
+
+    def has_any(self, lo: Int64, hi: Int64) -> NDArray[np.bool_]:
+        """bool[n]: whether any of lo..hi-1 is a member, lo < hi; without ranks, for short intervals."""
+        count = hi - lo
+        inside = self.contains(range_indices(lo, count))
+        return np.logical_or.reduceat(inside, np.cumsum(count) - count)
 
     def contains(self, entry: Any) -> NDArray[np.bool_]:
         """Which entries are members, bool of the same shape; none outside 0..size-1 is."""

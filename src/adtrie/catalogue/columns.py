@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adtrie.catalogue.bitmap import EntrySet
-from adtrie.catalogue.sequences import Int64, range_indices, row_pointers
+from adtrie.catalogue.row_order import RowOrder
+from adtrie.catalogue.sequences import Int64, row_pointers
 from adtrie.catalogue.strings import StringTable
 from adtrie.errors import FormatError
 
@@ -25,6 +26,7 @@ NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 FALSE = frozenset(("", "0", "false", "no", "off"))  # texts that a bare attribute takes for no, in any case
 SEPARATORS = ("-", "/", ".", " > ")  # between a code and those below it
 OFTEN = 64  # a text is kept as a bitmap if more than one in so many rows has it
+MANY_OFTEN = 8  # such bitmaps are joined
 Rows = NDArray[np.uint32]  # row numbers; a row with a list of values may repeat
 Float64 = NDArray[np.float64]
 
@@ -60,6 +62,7 @@ class Column:
     numbers: Float64
     number_rows: Rows
     often: dict[tuple[int, int], EntrySet] = field(default_factory=dict)  # by text and number of rows
+    _orders: dict[int, tuple[RowOrder, RowOrder]] = field(default_factory=dict)  # by number of rows
 
     def has(self, num_rows: int) -> EntrySet:
         """Of num_rows rows those with any value."""
@@ -78,9 +81,10 @@ class Column:
         """Rows with a text that is one of `codes` or goes on from one with -, /, . or " > "."""
         chosen: list[int] = []
         for code in codes:
-            chosen += self._codes_from(code, _encoded(code) + b"\0")
-            for separator in SEPARATORS:
-                chosen += self._codes_from(code + separator, _encoded(code + separator) + b"\xff")
+            alike = self._codes_from(code, _encoded(code) + b"\xff")
+            chosen += self._codes_from(code, _encoded(code) + b"\0", alike)
+            for separator in SEPARATORS if alike else ():
+                chosen += self._codes_from(code + separator, _encoded(code + separator) + b"\xff", alike)
         return self._rows(num_rows, np.unique(np.array(chosen, np.int64)), [])
 
     def ordered(self, num_rows: int, sign: str, value: str | float) -> EntrySet:
@@ -111,50 +115,62 @@ class Column:
         found = self._codes_from(text, _encoded(text) + b"\0")
         return found.start if found else -1
 
-    def _codes_from(self, text: str, end: bytes) -> range:
-        """The codes of the texts from `text` on, and before `end`."""
+    def _codes_from(self, text: str, end: bytes, among: range | None = None) -> range:
+        """The codes of the texts from `text` on, and before `end`; `among` some in which they are."""
         texts = SortedTexts(self.texts)
-        first = bisect_left(texts, _encoded(text))
-        return range(first, bisect_left(texts, end, first))
+        among = range(len(texts)) if among is None else among
+        first = bisect_left(texts, _encoded(text), among.start, among.stop)
+        return range(first, bisect_left(texts, end, first, among.stop))
 
     def _rows(self, num_rows: int, codes: Int64, ranges: list[tuple[int, int]]) -> EntrySet:
-        """Rows of some texts, and of ranges of the numbers, which are ascending."""
+        """Rows of some texts, ascending, and of ranges of the numbers, which are ascending."""
         counts = self.text_ptr[codes + 1].astype(np.int64) - self.text_ptr[codes]
         is_often = counts * OFTEN > num_rows
+        if is_often.sum() > MANY_OFTEN:  # going through all rows once is faster
+            is_often[:] = False
         found = [self._rows_often(code, num_rows) for code in codes[is_often].tolist()]
         codes = codes[~is_often]
         if len(codes) or any(first < last for first, last in ranges) or not found:
-            size = int(counts[~is_often].sum()) + sum(last - first for first, last in ranges)
-            found.append(self._marked(num_rows, codes, ranges, size))
+            in_numbers = np.array(ranges, np.int64).reshape(-1, 2)
+            found.append(self._marked(num_rows, self._places(codes), in_numbers))
         return functools.reduce(operator.or_, found)
 
     def _rows_often(self, code: int, num_rows: int) -> EntrySet:
         """The rows of a text that many have, kept for the next time."""
         found = self.often.get((code, num_rows))
         if found is None:
-            pieces = self._pieces(np.array([code]), [])
-            found = self.often[code, num_rows] = EntrySet.of_pieces(pieces, num_rows)
+            first, last = int(self.text_ptr[code]), int(self.text_ptr[code + 1])
+            rows = EntrySet.of_pieces([self.text_rows[first:last]], num_rows)
+            found = self.often[code, num_rows] = rows
         return found
 
-    def _marked(self, num_rows: int, codes: Int64, ranges: list[tuple[int, int]], size: int) -> EntrySet:
-        """The rows of `_rows`, `size` of them, marked one by one; or the others, where these are fewer."""
-        if 2 * size <= num_rows or not self._is_single(num_rows):
-            return EntrySet.of_pieces(self._pieces(codes, ranges), num_rows)
-        others = np.ones(len(self.texts), np.bool_)
-        others[codes] = False
-        edges = [0, *(edge for one in ranges for edge in one), len(self.numbers)]
-        gaps = list(zip(edges[::2], edges[1::2], strict=True))
-        return ~EntrySet.of_pieces(self._pieces(np.flatnonzero(others), gaps), num_rows)
+    def _places(self, codes: Int64) -> Int64:
+        """int64[n, 2]: the ranges of text_rows that hold the texts, ascending; neighbours are one."""
+        cut = np.flatnonzero(np.diff(codes) != 1)
+        first, last = np.append(codes[:1], codes[cut + 1]), np.append(codes[cut], codes[-1:])
+        return np.stack((self.text_ptr[first], self.text_ptr[last + 1]), axis=1).astype(np.int64)
 
-    def _pieces(self, codes: Int64, ranges: list[tuple[int, int]]) -> list[Rows]:
-        starts = self.text_ptr[codes].astype(np.int64)
-        counts = self.text_ptr[codes + 1].astype(np.int64) - starts
-        pieces = [self.number_rows[first:last] for first, last in ranges]
-        if len(codes) <= 16:
-            some = zip(starts.tolist(), counts.tolist(), strict=True)
-            return pieces + [self.text_rows[start : start + count] for start, count in some]
-        index = range_indices(starts, np.maximum(counts, 0))
-        return [*pieces, self.text_rows.take(index, mode="clip")] if len(self.text_rows) else pieces
+    def _marked(self, num_rows: int, in_texts: Int64, in_numbers: Int64) -> EntrySet:
+        """The rows in ranges of text_rows and of number_rows; by way of the others, where these are fewer."""
+        size = sum(int((ranges[:, 1] - ranges[:, 0]).sum()) for ranges in (in_texts, in_numbers))
+        fewer = 2 * size > num_rows and self._is_single(num_rows)
+        if fewer:
+            in_texts = _gaps(in_texts, len(self.text_rows))
+            in_numbers = _gaps(in_numbers, len(self.number_rows))
+        words = np.zeros(-(-num_rows // 64), np.uint64)
+        for order, ranges in zip(self._ordered_rows(num_rows), (in_texts, in_numbers), strict=True):
+            if len(ranges):
+                order.mark(words, ranges[:, 0], ranges[:, 1])
+        found = EntrySet.of_words(words, num_rows)
+        return ~found if fewer else found
+
+    def _ordered_rows(self, num_rows: int) -> tuple[RowOrder, RowOrder]:
+        """The rows by text and by number."""
+        found = self._orders.get(num_rows)
+        if found is None:
+            found = RowOrder(self.text_rows, num_rows), RowOrder(self.number_rows, num_rows)
+            self._orders[num_rows] = found
+        return found
 
     def _is_single(self, num_rows: int) -> bool:
         """Whether every row has exactly one value, a text or a number."""
@@ -164,6 +180,11 @@ class Column:
     def _covers_all(self) -> bool:
         num_rows = len(self.text_rows) + len(self.number_rows)
         return len(EntrySet.of_pieces([self.text_rows, self.number_rows], num_rows)) == num_rows
+
+
+def _gaps(ranges: Int64, size: int) -> Int64:
+    """int64[n + 1, 2]: what ascending ranges leave of 0 to size - 1."""
+    return np.stack((np.append(0, ranges[:, 1]), np.append(ranges[:, 0], size)), axis=1)
 
 
 def _encoded(text: str) -> bytes:

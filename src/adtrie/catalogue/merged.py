@@ -152,7 +152,7 @@ class MergedTrie(RankedTrie):
         first[same] = np.minimum(first[same], positions_added[0][both])
         last[same] = np.maximum(last[same], positions_added[1][both])
         is_leaf = below.is_leaf.copy()
-        is_leaf[same] = False
+        is_leaf[same] = depth[owner_added[both]] + 1 >= self.max_depth  # only in damaged arrays
         count = np.bincount(owner, minlength=len(lo)) + np.bincount(owner_added[~both], minlength=len(lo))
         return Children(
             row_pointers(count),

@@ -101,8 +101,10 @@ class MaxVersion:
         num_blocks = -(-values.size // BLOCK)
         padded = np.full(num_blocks * BLOCK, -np.inf)
         padded[: values.size] = values
-        blocks = _block_trees(padded.reshape(num_blocks, BLOCK))
-        return cls(_Slab(blocks), values.size, np.arange(num_blocks), max_tree(blocks[:, 1]))
+        # With room for changes from the start: a change that makes it copies all blocks, which takes 25 ms.
+        blocks = np.empty((num_blocks + num_blocks // 2 + 8, 2 * BLOCK))
+        blocks[:num_blocks] = _block_trees(padded.reshape(num_blocks, BLOCK))
+        return cls(_Slab(blocks), values.size, np.arange(num_blocks), max_tree(blocks[:num_blocks, 1]))
 
     @classmethod
     def full(cls, size: int, value: float) -> MaxVersion:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from array import array
+from bisect import bisect_left, insort
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +18,11 @@ from numpy.typing import NDArray
 from adtrie.catalogue.branches import BranchTable
 from adtrie.catalogue.locate import Place, locate
 from adtrie.catalogue.merged import Gaps
-from adtrie.catalogue.sequences import Int64, common_prefixes, narrow_tokens
+from adtrie.catalogue.sequences import Int64, common_prefixes, narrow_tokens, row_pointers
 from adtrie.catalogue.trie import Trie
 from adtrie.live.changes import NewRow
 
-MAX_INSERTED = 40  # sequences put into the arrays one by one; above, all are sorted anew
+MAX_INSERTED = 1_000  # sequences put between those in the arrays; above, all are sorted anew
 _EMPTY_GAPS = Gaps(np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.uint8))
 
 
@@ -39,40 +41,70 @@ class AddedEntries:
     def __len__(self) -> int:
         return len(self.number)
 
-    def with_entry(self, tokens: NDArray[np.int32], gap: Place, number: int) -> AddedEntries:
-        """With one more sequence, which stands at `gap` in the base. There is one entry already."""
+    def with_entries(self, new: list[NewEntry], keys: list[bytes]) -> AddedEntries:
+        """With more sequences; `new` and `keys`, those of the entries here, are in order. There is one here.
+
+        In time for what is new and a few copies of the arrays, however many are here.
+        """
         assert self.trie is not None
-        place = locate(self.trie, tokens)
-        at = place.entry
+        at: Int64 = np.array([bisect_left(keys, one.key) for one in new], np.int64)
         gaps = Gaps(
-            _inserted(self.gaps.at, at, gap.entry),
-            _inserted(self.gaps.before, at, gap.before),
-            _inserted(self.gaps.after, at, gap.after),
+            np.insert(self.gaps.at, at, [one.place.entry for one in new]),
+            np.insert(self.gaps.before, at, [one.place.before for one in new]),
+            np.insert(self.gaps.after, at, [one.place.after for one in new]),
         )
-        return AddedEntries(
-            _with_sequence(self.trie, tokens, place), gaps, _inserted(self.number, at, number)
-        )
+        number = np.insert(self.number, at, [one.number for one in new])
+        return AddedEntries(_with_sequences(self.trie, new, keys, at), gaps, number)
 
 
-def _inserted(array: NDArray[Any], at: int, value: int) -> NDArray[Any]:
-    return np.concatenate([array[:at], np.array([value], array.dtype), array[at:]])
+@dataclass(frozen=True)
+class NewEntry:
+    """A sequence that none has yet: `key` is its tokens as `_key` has them; number: the order it came in."""
+
+    key: bytes
+    tokens: NDArray[np.int32]
+    place: Place
+    number: int
 
 
-def _with_sequence(trie: Trie, tokens: NDArray[np.int32], place: Place) -> Trie:
-    """The trie with one more sequence: the entry after it stores only what it does not share with that."""
-    at = place.entry
-    first = int(trie.offsets[at])
-    more = 0 if at == trie.num_entries else place.after - int(trie.shared[at])
-    own = tokens[place.before :].astype(trie.edges.dtype)
-    edges = np.concatenate([trie.edges[:first], own, trie.edges[first + more :]])
-    offsets = _inserted(trie.offsets, at, first)
-    offsets[at + 1 :] += np.uint32(len(own))
-    offsets[at + 2 :] -= np.uint32(more)
-    shared = _inserted(trie.shared, at, place.before)
-    if more:
-        shared[at + 1] = place.after
-    depth = max(trie.max_depth, len(tokens))
-    return Trie(edges, offsets, shared, BranchTable.none(), depth, trie.vocab_size)
+def _key(tokens: NDArray[np.int32]) -> bytes:
+    """Tokens as big-endian bytes: these sort as the tokens do."""
+    return tokens.astype(">u4").tobytes()
+
+
+def _common(one: bytes, other: bytes) -> int:
+    """The number of tokens that two keys begin with alike."""
+    size = min(len(one), len(other))
+    differ = int.from_bytes(one[:size], "big") ^ int.from_bytes(other[:size], "big")
+    return (size - (differ.bit_length() + 7) // 8) // 4
+
+
+def _with_sequences(trie: Trie, new: list[NewEntry], keys: list[bytes], at: Int64) -> Trie:
+    """The trie with sequences put in, in order, before the entries `at`.
+
+    An entry after new ones stores only what it does not share with the last of them.
+    """
+    shared, own = trie.shared.copy(), np.diff(trie.offsets)
+    pieces, first, own_shared = list[NDArray[Any]](), 0, list[int]()
+    for i, (one, place) in enumerate(zip(new, at.tolist(), strict=True)):
+        before = new[i - 1].key if i and at[i - 1] == place else keys[place - 1] if place else b""
+        own_shared.append(_common(before, one.key))
+        start = int(trie.offsets[place])
+        pieces += [trie.edges[first:start], one.tokens[own_shared[-1] :].astype(trie.edges.dtype)]
+        first = start
+        if place < len(keys) and (i + 1 == len(new) or at[i + 1] != place):
+            after = _common(one.key, keys[place])
+            more = after - int(shared[place])
+            shared[place], own[place], first = after, own[place] - more, start + more
+    own = np.insert(own, at, [len(one.tokens) - known for one, known in zip(new, own_shared, strict=True)])
+    return Trie(
+        np.concatenate([*pieces, trie.edges[first:]]),
+        row_pointers(own.astype(np.int64)).astype(np.uint32),
+        np.insert(shared, at, own_shared),
+        BranchTable.none(),
+        max(trie.max_depth, *(len(one.tokens) for one in new)),
+        trie.vocab_size,
+    )
 
 
 NO_ENTRIES = AddedEntries(None, _EMPTY_GAPS, np.zeros(0, np.int64))
@@ -99,17 +131,16 @@ class AddedRows:
         self._rows_of_id: dict[str, list[int]] = {}
         self._rows_of_base: dict[int, list[int]] = {}
         self._entries: list[_Entry] = []
-        self._known: dict[
-            bytes, int
-        ] = {}  # numbers of entries by their tokens, big-endian: they sort as these
+        self._known: dict[bytes, int] = {}  # numbers of entries by their keys
         self._frozen = NO_ENTRIES
+        self._keys: list[bytes] = []  # of the frozen entries, in order
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def owner_of(self, tokens: NDArray[np.int32]) -> int:
         """The entry of a sequence as `owner` has it; a new added entry is made for an unknown one."""
-        key = tokens.astype(">u4").tobytes()
+        key = _key(tokens)
         number = self._known.get(key)
         if number is not None:
             return -1 - number
@@ -147,17 +178,27 @@ class AddedRows:
 
     def freeze(self) -> AddedEntries:
         """All entries so far, as arrays."""
-        frozen, new = self._frozen, self._entries[len(self._frozen) :]
-        if len(frozen) and len(new) <= MAX_INSERTED:
-            for number, entry in enumerate(new, start=len(frozen)):
-                frozen = frozen.with_entry(entry.tokens, entry.place, number)
-        elif new:
+        frozen = self._frozen
+        count = len(self._entries) - len(frozen)
+        if len(frozen) and 0 < count <= MAX_INSERTED:
+            new = sorted(self._new(), key=lambda one: one.key)
+            frozen = frozen.with_entries(new, self._keys)
+            for one in new:
+                insort(self._keys, one.key)
+        elif count:
+            self._keys = sorted(self._known)
             frozen = self._sorted()
         self._frozen = frozen
         return frozen
 
+    def _new(self) -> Iterator[NewEntry]:
+        """The entries that are not frozen yet."""
+        for number in range(len(self._frozen), len(self._entries)):
+            entry = self._entries[number]
+            yield NewEntry(_key(entry.tokens), entry.tokens, entry.place, number)
+
     def _sorted(self) -> AddedEntries:
-        numbers: Int64 = np.array([number for _, number in sorted(self._known.items())], np.int64)
+        numbers: Int64 = np.array([self._known[key] for key in self._keys], np.int64)
         entries = [self._entries[number] for number in numbers.tolist()]
         places = [entry.place for entry in entries]
         gaps = Gaps(

@@ -18,7 +18,7 @@ from adtrie.catalogue.range_max import MaxVersion
 from adtrie.catalogue.trie import MAX_DEPTH
 from adtrie.errors import FormatError
 from adtrie.live.changes import Add, Change, NewRow, Pause, Remove, Resume, SetBid
-from adtrie.live.state import Lenient, Mask, Pausing, State, live_rows
+from adtrie.live.state import Lenient, Mask, Pausing, State, live_rows, live_without
 
 
 @dataclass
@@ -150,11 +150,13 @@ class Draft:
         """The version; the draft is of no use afterwards."""
         state = self._state
         present, pauses = state.present, tuple(self._pauses)
-        if self._removed:
-            present = present.dropping(np.array(list(self._removed)))
-        live, alive = state.live, state.alive
-        if self._removed or pauses != state.pauses:
+        live, alive, removed = state.live, state.alive, np.array(list(self._removed), np.int64)
+        if len(removed):
+            present = present.dropping(removed)
+        if pauses != state.pauses:
             live, alive = live_rows(state, present, pauses)
+        elif len(removed):
+            live, alive = live_without(state, present, removed)
         return replace(
             state,
             number=number,

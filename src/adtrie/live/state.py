@@ -144,15 +144,27 @@ def live_rows(state: State, present: EntrySet, pauses: tuple[Pausing, ...]) -> t
     live = present
     for one in pauses:
         live = live - one.rows
+    return live, _alive(state, live, _members(live.words ^ state.live.words))
+
+
+def live_without(state: State, present: EntrySet, removed: Int64) -> tuple[EntrySet, EntrySet]:
+    """`live` and `alive` of a state without the rows `removed`, which are known: only these are looked at."""
+    live = present if state.live is state.present else state.live.dropping(removed)
+    return live, _alive(state, live, removed)
+
+
+def _alive(state: State, live: EntrySet, differ: Int64) -> EntrySet:
+    """`alive` with other rows live; `differ` has at least the rows that differ."""
     if state.base.parts.row_ptr is None:
-        return live, live
-    selector, differ = state.base.selector, _members(live.words ^ state.live.words)
+        return live
+    selector, alive = state.base.selector, state.alive
     entries = np.unique(selector.entry_of_row(differ))
-    has = live.count(*selector.bounds(entries)) > 0
-    alive = state.alive
+    if not len(entries):
+        return alive
+    has = live.has_any(*selector.bounds(entries))
     if not has.all():
         alive = alive.dropping(entries[~has])
-    return live, alive.adding(entries[has]) if has.any() else alive
+    return alive.adding(entries[has]) if has.any() else alive
 
 
 def _members(words: NDArray[np.uint64]) -> Int64:

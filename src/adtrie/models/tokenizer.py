@@ -24,6 +24,7 @@ from adtrie.models.word_batches import encode_by_words, splits_at_blanks
 MAX_TEXT_CHARS = 32768
 MAX_TOKEN_IDS = 1 << 21
 _BATCH = 4096  # texts per call: bounds the memory of the library's encoding objects
+_FEW = 32  # texts that are encoded sooner than other threads have woken up to share them
 _CHUNK = 1 << 19  # texts whose distinct words are encoded together: bounds the memory of the word table
 _PROBE = "Ab 12345 it's  x1,\n\n é e\u0301 ﬁ 東京 \U0001f600\t--don't"
 
@@ -116,7 +117,10 @@ class Tokenizer:
         return rows
 
     def _encode_batch(self, texts: list[str]) -> list[list[int]]:
-        encodings = self._plain.encode_batch_fast(texts, add_special_tokens=False)
+        if len(texts) <= _FEW:
+            encodings = [self._plain.encode(text, add_special_tokens=False) for text in texts]
+        else:
+            encodings = self._plain.encode_batch_fast(texts, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
     def _without_control(self, ids: NDArray[np.int32]) -> NDArray[np.int32]:
