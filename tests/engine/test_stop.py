@@ -65,7 +65,7 @@ def test_more_rows_than_one_pass_are_stopped_in_the_second(llama: Checkpoint) ->
     looks = next(looks for looks in itertools.count() if not stopped(session, rows, looks))
     session.reset()
     assert looks > 2 * 5 * llama.spec.num_layers
-    assert stopped(session, rows, looks - 3)
+    assert stopped(session, rows, 2 * looks // 3)  # the head has few of them, and not always as many
     np.testing.assert_array_equal(session.score(*rows), engine.session().score(*rows))
 
 
