@@ -108,7 +108,7 @@ class _Runs:
         replay, pace = Replay(self.one.rows, self.cost), Pace()
         for _ in range(FEW):  # the table is right here: no caution is due
             pace.saw_forward(1.0, 1.0)
-            pace.saw_host(1.0)
+            pace.saw_end(1.0)
         deadline = Deadline(ms, self.cost, replay.clock, pace)
         return self._found(
             exact(

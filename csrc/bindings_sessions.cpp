@@ -60,15 +60,18 @@ struct Feeder {
     }
   }
 
-  void forward(Array<int32_t, 1> tokens, Array<int32_t, 1> parents, const int32_t* places, const uint8_t* which) {
+  bool forward(Array<int32_t, 1> tokens, Array<int32_t, 1> parents, const int32_t* places, const uint8_t* which,
+               Stop* stop) {
     place(tokens, parents, places);
     hidden.resize(tokens.size() * model.shape().hidden);
-    cache.forward(tokens.data(), places, static_cast<int>(tokens.size()), which, hidden.data());
+    return cache.forward(tokens.data(), places, static_cast<int>(tokens.size()), which, hidden.data(), stop);
   }
 
-  // Rows without children need neither head nor the end of the last layer.
-  std::vector<float> score(Array<int32_t, 1> tokens, Array<int32_t, 1> parents, const int32_t* places,
-                           Array<int64_t, 1> ptr, Array<int32_t, 1> children, bool renormalise) {
+  // Rows without children need neither head nor the end of the last layer. Nothing where `stop` ended it: then no row
+  // was fed.
+  std::optional<std::vector<float>> score(Array<int32_t, 1> tokens, Array<int32_t, 1> parents, const int32_t* places,
+                                          Array<int64_t, 1> ptr, Array<int32_t, 1> children, bool renormalise,
+                                          Stop* stop) {
     check_children(model, tokens.size(), ptr, children);
     asked.assign(tokens.size(), 0);
     kept.assign(1, 0);
@@ -77,12 +80,14 @@ struct Feeder {
       asked[r] = 1;
       kept.push_back(ptr.data()[r + 1]);
     }
-    forward(tokens, parents, places, asked.data());
+    bool complete = forward(tokens, parents, places, asked.data(), stop);
     std::vector<float> out(children.size());
-    if (!out.empty())
-      child_scores(model, hidden.data(), static_cast<int>(kept.size()) - 1, kept.data(), children.data(), renormalise,
-                   out.data());
-    return out;
+    if (complete && !out.empty())
+      complete = child_scores(model, hidden.data(), static_cast<int>(kept.size()) - 1, kept.data(), children.data(),
+                              renormalise, out.data(), stop);
+    if (complete) return out;
+    for (size_t i = 0; i < tokens.size(); ++i) cache.rows().lengths[places[i]] = 0;
+    return std::nullopt;
   }
 };
 
@@ -110,6 +115,11 @@ struct Lane : Feeder {
   using Feeder::Feeder;
 };
 
+void bind_stop(nb::module_& m) {
+  nb::class_<Stop>(m, "Stop", "Ends one forward `ms` from now or, for tests, at look number `looks` (from 0) already.")
+      .def(nb::init<double, int>(), nb::arg("ms"), nb::arg("looks") = -1);
+}
+
 void bind_session(nb::module_& m) {
   nb::class_<Session>(m, "Session")
       .def(nb::init<Transformer&, int>(), nb::arg("model"), nb::arg("max_rows"), nb::keep_alive<1, 2>())
@@ -124,7 +134,7 @@ void bind_session(nb::module_& m) {
            [](Session& self, Array<int32_t, 1> tokens, Array<int32_t, 1> parents) {
              {
                nb::gil_scoped_release release;
-               self.forward(tokens, parents, self.next(tokens.size()), nullptr);
+               self.forward(tokens, parents, self.next(tokens.size()), nullptr, nullptr);
                self.num_rows += static_cast<int>(tokens.size());
              }
              return owned(std::vector<float>(self.hidden),
@@ -133,17 +143,20 @@ void bind_session(nb::module_& m) {
            "Hidden states float32[T, H] after the final norm of the appended rows.")
       .def("score",
            [](Session& self, Array<int32_t, 1> tokens, Array<int32_t, 1> parents, Array<int64_t, 1> ptr,
-              Array<int32_t, 1> children, bool renormalise) {
-             std::vector<float> out;
+              Array<int32_t, 1> children, bool renormalise, Stop* stop) -> std::optional<nb::ndarray<nb::numpy, float>> {
+             std::optional<std::vector<float>> out;
              {
                nb::gil_scoped_release release;
-               out = self.score(tokens, parents, self.next(tokens.size()), ptr, children, renormalise);
-               self.num_rows += static_cast<int>(tokens.size());
+               out = self.score(tokens, parents, self.next(tokens.size()), ptr, children, renormalise, stop);
+               if (out) self.num_rows += static_cast<int>(tokens.size());
              }
-             const size_t count = out.size();
-             return owned(std::move(out), {count});
+             if (!out) return std::nullopt;
+             const size_t count = out->size();
+             return owned(std::move(*out), {count});
            },
-           "Log-probabilities float32[C] of the listed children of each appended row.")
+           nb::arg("tokens"), nb::arg("parents"), nb::arg("child_ptr"), nb::arg("children"), nb::arg("renormalise"),
+           nb::arg("stop") = nb::none(),
+           "Log-probabilities float32[C] of the listed children of each appended row; None where `stop` ended it.")
       .def("logits",
            [](Session& self, Array<float, 2> hidden) {
              check(static_cast<int>(hidden.shape(1)) == self.model.shape().hidden, "hidden: wrong width");
@@ -186,13 +199,13 @@ void bind_lane(nb::module_& m) {
            [](Lane& self, Array<int32_t, 1> tokens, Array<int32_t, 1> parents, Array<int32_t, 1> places,
               Array<int64_t, 1> ptr, Array<int32_t, 1> children, bool renormalise) {
              check(places.size() == tokens.size(), "one place for each token");
-             std::vector<float> out;
+             std::optional<std::vector<float>> out;
              {
                nb::gil_scoped_release release;
-               out = self.score(tokens, parents, places.data(), ptr, children, renormalise);
+               out = self.score(tokens, parents, places.data(), ptr, children, renormalise, nullptr);
              }
-             const size_t count = out.size();
-             return owned(std::move(out), {count});
+             const size_t count = out->size();
+             return owned(std::move(*out), {count});
            },
            nb::arg("tokens"), nb::arg("parents"), nb::arg("places"), nb::arg("child_ptr"), nb::arg("children"),
            nb::arg("renormalise"),
@@ -204,6 +217,7 @@ void bind_lane(nb::module_& m) {
 namespace adtrie {
 
 void bind_sessions(nb::module_& m) {
+  bind_stop(m);
   bind_session(m);
   bind_lane(m);
 }

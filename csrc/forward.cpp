@@ -37,6 +37,8 @@ struct Cache::Worker {
   const KernelTable& kernels;
   const int32_t* places;
   int thread, num_threads, rows;
+  Stop* stop;
+  int meetings = 0;
 
   Range mine(int n) const { return split(n, thread, num_threads); }
   bool int8(const Panels& w) const { return wants_int8(w, shape.int8_activations); }
@@ -46,10 +48,14 @@ struct Cache::Worker {
 
   // All threads have ended the stage.
   void meet(Stage stage) {
+    ++meetings;
+    if (stop && thread == 0) stop->look(meetings);
     model.clock().worked(thread, stage);
     if (num_threads > 1) model.team().barrier();
     model.clock().waited(thread, stage);
   }
+  // Whether all threads leave after the last meeting.
+  bool stopped() const { return stop && stop->by(meetings); }
 
   void apply(const Panels& w, Range panels, const Inputs& x, float* y, int64_t stride, bool add, const GemmPlan& gemm,
              const void* next) {
@@ -151,6 +157,7 @@ struct Cache::Worker {
       }
     }
     meet(Stage::kGateUp);
+    if (stopped()) return;
     const Panels& after = index + 1 < shape.num_layers ? model.layers[index + 1].q : model.head;
     apply(l.down, mine(l.down.num_panels), {s.gated.data(), s.inner, &s.gated8}, s.x.data(), s.hidden, true, plan.down,
           part(after));
@@ -163,6 +170,7 @@ struct Cache::Worker {
     meet(Stage::kEmbed);
     for (int index = 0; index < shape.num_layers; ++index) {
       project(index);
+      if (stopped()) return;
       if (index == shape.num_layers - 1 && static_cast<int>(asked.size()) < rows) {
         if (thread == 0) cache.keep_rows(asked);
         rows = static_cast<int>(asked.size());
@@ -171,8 +179,11 @@ struct Cache::Worker {
       }
       cache.attend_rows(index, rows, thread, num_threads);
       meet(Stage::kAttend);
+      if (stopped()) return;
       output(index);
+      if (stopped()) return;
       gate(index);
+      if (stopped()) return;
     }
     const Range range = mine(rows);
     for (int r = range.begin; r < range.end; ++r)
@@ -182,18 +193,21 @@ struct Cache::Worker {
   }
 };
 
-void Cache::forward(const int32_t* tokens, const int32_t* places, int num_tokens, const uint8_t* asked,
-                    float* hidden) {
+bool Cache::forward(const int32_t* tokens, const int32_t* places, int num_tokens, const uint8_t* asked,
+                    float* hidden, Stop* stop) {
   for (int begin = 0; begin < num_tokens; begin += kChunkRows) {
     const int rows = std::min(kChunkRows, num_tokens - begin);
-    const int done = forward_chunk(tokens + begin, places + begin, rows, asked ? asked + begin : nullptr, hidden);
+    const int done = forward_chunk(tokens + begin, places + begin, rows, asked ? asked + begin : nullptr, hidden,
+                                   stop);
+    if (stop && stop->stopped()) return false;
     hidden += static_cast<int64_t>(done) * model_.shape().hidden;
   }
+  return true;
 }
 
 // How many rows of hidden were written.
 int Cache::forward_chunk(const int32_t* tokens, const int32_t* places, int num_tokens, const uint8_t* asked,
-                         float* hidden) {
+                         float* hidden, Stop* stop) {
   const Shape& shape = model_.shape();
   const RowPlan& plan = model_.schedule.of(num_tokens);
   Scratch& s = *scratch_;
@@ -206,8 +220,8 @@ int Cache::forward_chunk(const int32_t* tokens, const int32_t* places, int num_t
   for (int r = 0; r < num_tokens; ++r)
     if (asked == nullptr || asked[r]) s.asked.push_back(r);
   const auto task = [&](int thread, int num_threads) {
-    Worker{*this, model_, s, plan, shape, model_.kernels(), places, thread, num_threads, num_tokens}.run(
-        tokens, s.asked, hidden);
+    Worker{*this, model_, s, plan, shape, model_.kernels(), places, thread, num_threads, num_tokens, stop}
+        .run(tokens, s.asked, hidden);
   };
   if (plan.one_thread)
     task(0, 1);

@@ -12,6 +12,7 @@ namespace adtrie {
 namespace {
 
 constexpr int kPiecePanels = 64, kPieceTokens = kPiecePanels * kPanel, kTileRows = 32;
+constexpr int kMeeting = 1;  // of all threads, the only one here
 
 struct HeadInputs {
   std::vector<float> values;
@@ -31,7 +32,7 @@ void prepare_head(Transformer& model, const float* hidden, int num_rows, HeadInp
 }
 
 void raw_scores(Transformer& model, const HeadInputs& in, int num_rows, const int64_t* ptr, const int32_t* tokens,
-                float* out) {
+                float* out, Stop* stop) {
   const Shape& shape = model.shape();
   const KernelTable& kernels = model.kernels();
   const Panels& head = model.head;
@@ -49,6 +50,8 @@ void raw_scores(Transformer& model, const HeadInputs& in, int num_rows, const in
       const int low = begin * kPanel, high = std::min(end * kPanel, shape.vocab);
       for (int first = 0; first < num_rows; first += kTileRows) {
         const int rows = std::min(kTileRows, num_rows - first);
+        if (stop && thread == 0) stop->look(kMeeting);
+        if (stop && stop->stopped()) break;
         multiply(kernels, panels_from(head, begin), 0, end - begin, in.inputs, shape.int8_activations, first, rows,
                  tile.data(), kPieceTokens, false, model.schedule.of(num_rows).head);
         for (int r = 0; r < rows; ++r) {
@@ -64,6 +67,7 @@ void raw_scores(Transformer& model, const HeadInputs& in, int num_rows, const in
     model.clock().worked(thread, Stage::kHead);
     team.barrier();
     model.clock().waited(thread, Stage::kHead);
+    if (stop && stop->by(kMeeting)) return;
     const Range rows = split(num_rows, thread, team.active());
     for (int r = rows.begin; r < rows.end; ++r) {
       const float* m = maxima.data() + static_cast<size_t>(r) * pieces;
@@ -121,14 +125,15 @@ void renormalised_scores(Transformer& model, const HeadInputs& in, int num_rows,
 
 }  // namespace
 
-void child_scores(Transformer& model, const float* hidden, int num_rows, const int64_t* ptr, const int32_t* tokens,
-                  bool renormalise, float* out) {
+bool child_scores(Transformer& model, const float* hidden, int num_rows, const int64_t* ptr, const int32_t* tokens,
+                  bool renormalise, float* out, Stop* stop) {
   HeadInputs in;
   prepare_head(model, hidden, num_rows, in);
   if (renormalise)
     renormalised_scores(model, in, num_rows, ptr, tokens, out);
   else
-    raw_scores(model, in, num_rows, ptr, tokens, out);
+    raw_scores(model, in, num_rows, ptr, tokens, out, stop);
+  return stop == nullptr || !stop->stopped();
 }
 
 void full_logits(Transformer& model, const float* hidden, int num_rows, float* out) {

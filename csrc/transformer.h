@@ -11,6 +11,7 @@
 #include "parallel.h"
 #include "schedule.h"
 #include "stage_clock.h"
+#include "stop.h"
 
 namespace adtrie {
 
@@ -95,13 +96,16 @@ class Cache {
   CacheRows& rows() const { return *rows_; }
   std::shared_ptr<CacheRows> share_rows() const { return rows_; }
   // Feeds T rows that were placed, places int32[T], each after its parent; hidden float[rows asked for, H] after the
-  // final norm, asked uint8[T], all where null.
-  void forward(const int32_t* tokens, const int32_t* places, int num_tokens, const uint8_t* asked, float* hidden);
+  // final norm, asked uint8[T], all where null. False where `stop` (may be null) ended it: the
+  // rows then hold nothing and must lose their places.
+  bool forward(const int32_t* tokens, const int32_t* places, int num_tokens, const uint8_t* asked, float* hidden,
+               Stop* stop);
 
  private:
   struct Scratch;
   struct Worker;
-  int forward_chunk(const int32_t* tokens, const int32_t* places, int num_tokens, const uint8_t* asked, float* hidden);
+  int forward_chunk(const int32_t* tokens, const int32_t* places, int num_tokens, const uint8_t* asked, float* hidden,
+                    Stop* stop);
   void keep_rows(const std::vector<int>& asked);
   void collect_runs(const int32_t* places, int num_tokens);
   void embed_rows(const int32_t* tokens, const int32_t* places, Range range);
@@ -119,9 +123,10 @@ class Cache {
 };
 
 // Child scores: for rows r of hidden [R, H], children tokens[ptr[r], ptr[r+1]) ascending, to out[C] the
-// log-probability over the whole vocabulary (raw) or over the listed children (renormalised).
-void child_scores(Transformer& model, const float* hidden, int num_rows, const int64_t* ptr, const int32_t* tokens,
-                  bool renormalise, float* out);
+// log-probability over the whole vocabulary (raw) or over the listed children (renormalised). False where `stop` (may
+// be null) ended it.
+bool child_scores(Transformer& model, const float* hidden, int num_rows, const int64_t* ptr, const int32_t* tokens,
+                  bool renormalise, float* out, Stop* stop);
 // Full logits float[R, V].
 void full_logits(Transformer& model, const float* hidden, int num_rows, float* out);
 

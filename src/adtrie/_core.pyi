@@ -63,6 +63,13 @@ class Model:
     @property
     def num_threads(self) -> int: ...
 
+class Stop:
+    """
+    Ends one forward `ms` from now or, for tests, at look number `looks` (from 0) already.
+    """
+
+    def __init__(self, ms: float, looks: int = -1) -> None: ...
+
 class Session:
     def __init__(self, model: Model, max_rows: int) -> None: ...
 
@@ -77,9 +84,9 @@ class Session:
     def forward(self, arg0: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], arg1: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], /) -> NDArray[numpy.float32]:
         """Hidden states float32[T, H] after the final norm of the appended rows."""
 
-    def score(self, arg0: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], arg1: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], arg2: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], arg3: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], arg4: bool, /) -> NDArray[numpy.float32]:
+    def score(self, tokens: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], parents: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], child_ptr: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], children: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], renormalise: bool, stop: Stop | None = None) -> NDArray[numpy.float32] | None:
         """
-        Log-probabilities float32[C] of the listed children of each appended row.
+        Log-probabilities float32[C] of the listed children of each appended row; None where `stop` ended it.
         """
 
     def logits(self, arg: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], /) -> NDArray[numpy.float32]:

@@ -30,7 +30,7 @@ from adtrie.prompt import CREATE_TEMPLATE, DEFAULT_TEMPLATE, PromptTemplate, nor
 from adtrie.question import Question
 from adtrie.request import SESSION_ROWS, Hits, Mode, Score, TargetOptions
 from adtrie.search.budget import Prefer
-from adtrie.search.deadline import Clock, Deadline, Pace
+from adtrie.search.deadline import STOPPABLE, Clock, Deadline, Pace
 from adtrie.search.enumerate import score_entries
 from adtrie.search.generate import Beams
 from adtrie.search.sampling import Sampling
@@ -61,7 +61,7 @@ class Model:
         self._sessions: OrderedDict[tuple[PromptTemplate, Score, int], Session] = OrderedDict()
         self._lock = Lock()
         self._clock: Clock = time.perf_counter
-        self._pace = Pace()
+        self._pace = Pace(STOPPABLE)
 
     @property
     def name(self) -> str:

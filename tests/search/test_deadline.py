@@ -14,7 +14,7 @@ from search_fakes import COSTS, PROMPT, HashScorer, copy, keyword_trie, scorers,
 from adtrie.catalogue.trie import Trie
 from adtrie.errors import InputError
 from adtrie.search import Deadline, Pace, RowCost, SearchResult, enumerate_all, exact, stepwise, verify
-from adtrie.search.deadline import FEW, REFUSED, TimedScorer
+from adtrie.search.deadline import CERTAIN, FEW, TimedScorer
 
 COST = RowCost.measured([1, 8, 64, 1024], [3.0, 4.0, 12.0, 200.0])
 
@@ -136,9 +136,9 @@ def test_one_pause_does_not_stop_all_later_requests(keywords: Trie) -> None:
     assert pace.factor == 1e4
     answered = [
         ask(Machine(HashScorer(query), COST), keywords, 3, 30.0, pace).forwards > 0
-        for query in range(2 * REFUSED + 20)
+        for query in range(2 * CERTAIN.refused + 20)
     ]
-    assert all(answered[2 * REFUSED :]), "each pause refuses REFUSED requests, no more"
+    assert all(answered[2 * CERTAIN.refused :]), "each pause refuses so many requests, no more"
 
 
 def test_more_time_is_not_worse_and_beats_a_beam_of_that_time(keywords: Trie) -> None:

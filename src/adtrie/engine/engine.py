@@ -205,16 +205,40 @@ class Session:
         parents[i]: id of an earlier row of this request, -1 its start. Raises CapacityError when the context
         or the session is full, InputError for ids that do not exist.
         """
+        return np.asarray(self._score(tokens, parents, child_ptr, child_tokens, None))
+
+    def score_within(
+        self,
+        tokens: NDArray[np.int32],
+        parents: NDArray[np.int32],
+        child_ptr: NDArray[np.int64],
+        child_tokens: NDArray[np.int32],
+        ms: float,
+    ) -> NDArray[np.float32] | None:
+        """As `score`; None where it takes more than `ms` from now: the session is then as it was before.
+
+        The threads look at the clock several times per layer and stop together, so that None comes late by
+        the part of a layer at most.
+        """
+        return self._score(tokens, parents, child_ptr, child_tokens, _core.Stop(ms))
+
+    def _score(
+        self,
+        tokens: NDArray[np.int32],
+        parents: NDArray[np.int32],
+        child_ptr: NDArray[np.int64],
+        child_tokens: NDArray[np.int32],
+        stop: _core.Stop | None,
+    ) -> NDArray[np.float32] | None:
         absolute = self._absolute(tokens, parents)
         with self._engine._lock, native_errors():
-            return np.asarray(
-                self._core.score(
-                    np.ascontiguousarray(tokens, dtype=np.int32),
-                    absolute,
-                    np.ascontiguousarray(child_ptr, dtype=np.int64),
-                    np.ascontiguousarray(child_tokens, dtype=np.int32),
-                    self.renormalised,
-                )
+            return self._core.score(
+                np.ascontiguousarray(tokens, dtype=np.int32),
+                absolute,
+                np.ascontiguousarray(child_ptr, dtype=np.int64),
+                np.ascontiguousarray(child_tokens, dtype=np.int32),
+                self.renormalised,
+                stop,
             )
 
     def forward(self, tokens: NDArray[np.int32], parents: NDArray[np.int32]) -> NDArray[np.float32]:

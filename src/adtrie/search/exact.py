@@ -7,6 +7,7 @@ docs/design/verification.md has the proof.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adtrie.config import RowCost
 from adtrie.search.budget import Budget, Prefer, check_prefer
-from adtrie.search.deadline import Deadline
+from adtrie.search.deadline import Deadline, OutOfTime, StoppingScorer
 from adtrie.search.finished import Caps, Finished, check_caps
 from adtrie.search.frontier import ROOT, Frontier, Nodes
 from adtrie.search.guess import (
@@ -68,15 +69,18 @@ def exact(
     k = min(check_count("k", k, MAX_K), trie.num_entries)
     max_rows = check_count("max_rows", max_rows, MAX_ROWS)
     tokens, guesses = check_prompt(prompt), check_seeds(seeds, trie.num_entries)
+    if deadline is not None:
+        scorer = StoppingScorer(scorer, deadline)
     nodes = Frontier(scorer, trie, tokens, check_prior(prior, trie.num_entries))
     caps = check_caps(caps, trie.num_entries)
     if caps is not None:
         k = caps.num_possible(k)
     search = _Search(nodes, trie, Finished(k, caps), Budget(cost, max_rows, check_prefer(prefer), deadline))
     levels = search.first_levels(guesses)
-    while levels:
-        search.feed(levels)
-        levels = search.next_levels()
+    with suppress(OutOfTime):  # what was to be fed is open still, so the gap holds
+        while levels:
+            search.feed(levels)
+            levels = search.next_levels()
     return search.result()
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.search.deadline import OutOfTime
 from adtrie.search.scorer import Scorer, child_scores
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class Frontier:
 
         Nodes of a further level are children of the level before. The first forward must be that of
         the root, whose row is the prompt's last. Skipped forced tokens above levels[0] are fed along.
+        Raises OutOfTime when the forward was stopped: nothing was fed then, no score is known.
         """
         self.list_children(self.unlisted(np.concatenate(levels)))
         above = self.unfed_above(levels[0])
@@ -142,7 +144,11 @@ class Frontier:
             listed = np.concatenate((np.zeros(prompt.size - 1, np.int64), listed))
         first_row = prompt.size or self._prompt.size + self.rows
         self.row[fed] = np.arange(first_row, first_row + fed.size)
-        self._score(prompt, fed, listed)
+        try:
+            self._score(prompt, fed, listed)
+        except OutOfTime:
+            self.row[np.concatenate((above, *levels))] = -1
+            raise
         self.score[forced] = known
         for level in levels:
             below = self.children(level)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.search.scorer import Scorer
+from adtrie.search.scorer import Scorer, StoppableScorer
 
 if TYPE_CHECKING:
     from adtrie.catalogue.trie import Trie
@@ -59,13 +59,32 @@ class Recorder:
         """The answer of the scorer."""
         started = time.perf_counter()
         scores = self.scorer.score(tokens, parents, child_ptr, child_tokens)
+        self._keep(started, (tokens, parents, child_ptr, scores))
+        return scores
+
+    def score_within(
+        self,
+        tokens: NDArray[np.int32],
+        parents: NDArray[np.int32],
+        child_ptr: NDArray[np.int64],
+        child_tokens: NDArray[np.int32],
+        ms: float,
+    ) -> NDArray[np.float32] | None:
+        """The answer of the scorer, which takes its time if it cannot stop; stopped forwards are not kept."""
+        if not isinstance(self.scorer, StoppableScorer):
+            return self.score(tokens, parents, child_ptr, child_tokens)
+        started = time.perf_counter()
+        scores = self.scorer.score_within(tokens, parents, child_ptr, child_tokens, ms)
+        if scores is not None:
+            self._keep(started, (tokens, parents, child_ptr, scores))
+        return scores
+
+    def _keep(self, started: float, forward: tuple[NDArray[Any], ...]) -> None:
         ended = time.perf_counter()
         self._began = self._began or started
         since, ms = 1e3 * (started - self._began), 1e3 * (ended - started)
-        self.forwards.append(
-            Forward(tokens.copy(), parents.copy(), child_ptr.copy(), scores.copy(), since, ms)
-        )
-        return scores
+        tokens, parents, child_ptr, scores = (array.copy() for array in forward)
+        self.forwards.append(Forward(tokens, parents, child_ptr, scores, since, ms))
 
 
 @dataclass(frozen=True, eq=False)

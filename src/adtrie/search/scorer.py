@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,21 @@ class Scorer(Protocol):
         parents[i] is the id of the row that row i continues, -1 the start of the request. The scores of a row
         do not depend on the other rows of the call.
         """
+
+
+@runtime_checkable
+class StoppableScorer(Protocol):
+    """What a `Scorer` has besides if its forwards can be stopped."""
+
+    def score_within(
+        self,
+        tokens: NDArray[np.int32],
+        parents: NDArray[np.int32],
+        child_ptr: NDArray[np.int64],
+        child_tokens: NDArray[np.int32],
+        ms: float,
+    ) -> NDArray[np.float32] | None:
+        """As `score`; None where it takes more than `ms` from now: then no row was fed."""
 
 
 @dataclass(frozen=True, eq=False)
