@@ -32,16 +32,17 @@ class Risk:
     """How sure it has to be that a forward ends in time.
 
     A prediction is the `quantile` of the last `kept` measurements. After `refused` requests that could not
-    begin the slowest is forgotten.
+    begin the slowest is forgotten. `leeway_ms` are kept besides, because stops come a little late.
     """
 
     quantile: float
     kept: int
     refused: int
+    leeway_ms: float = 0.0
 
 
 CERTAIN = Risk(0.99, 256, 100)  # at most one of a hundred forwards ends late or is tried too early
-STOPPABLE = Risk(0.8, 64, 4)  # what takes longer is given up, not late; set for recall (`search deadlines`)
+STOPPABLE = Risk(0.8, 64, 4, 0.5)  # what takes longer is given up, not late; set for recall (`search deadlines`)
 
 
 class Pace:
@@ -72,7 +73,7 @@ class Pace:
     @property
     def end_ms(self) -> float:
         """Milliseconds from the end of the last forward to the answer, seldom more."""
-        return _high(self._end_ms, CERTAIN.quantile)
+        return _high(self._end_ms, CERTAIN.quantile) + self._risk.leeway_ms
 
     def saw_forward(self, predicted_ms: float, ms: float) -> None:
         """Takes in one forward: what the table said and what it took."""

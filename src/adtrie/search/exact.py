@@ -98,11 +98,22 @@ class _Search:
         if price.size == 0:
             return []
         if seeds.size:
-            seeded = seeded_levels(self.nodes, seeds, price.size - 1)
+            seeded = seeded_levels(self.nodes, seeds, self._seed_rows(price.size - 1))
             if len(seeded) > 1:
                 return seeded
         root = Guesses.of_open(np.array([ROOT]), np.zeros(1), np.ones(1), 0.0)
         return useful_rows(self.nodes, root, BEST_BELOW, price)
+
+    def _seed_rows(self, room: int) -> int:
+        """How many of `room` rows seeds may take: half, where time is short and either half finishes an entry.
+
+        What the model thinks likely may be none of the seeds.
+        """
+        root = np.array([ROOT])
+        tokens = float(self.trie.remaining(self.nodes.lo[root], self.nodes.hi[root], root).mean[0])
+        if self.budget.deadline is None or room < 2 * ROWS_PER_TOKEN * tokens:
+            return room
+        return room // 2
 
     def feed(self, levels: list[Nodes]) -> None:
         """One forward; its finished entries may enter the best k, its other new nodes are open."""
