@@ -223,7 +223,8 @@ def _vocabulary(definition: Mapping[str, Any], tokenizer: tokenizers.Tokenizer) 
     if isinstance(listed, dict):
         names = [entry.get("content") for entry in definition["added_tokens"]]
         found = {**listed, **{name: tokenizer.token_to_id(name) for name in names}}
-        if len(found) == tokenizer.get_vocab_size(with_added_tokens=True) and set(map(type, found.values())) == {int}:
+        as_many = len(found) == tokenizer.get_vocab_size(with_added_tokens=True)
+        if as_many and set(map(type, found.values())) == {int}:
             return found
     return tokenizer.get_vocab(with_added_tokens=True)
 

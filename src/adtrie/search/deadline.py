@@ -42,7 +42,7 @@ class Risk:
 
 
 CERTAIN = Risk(0.99, 256, 100)  # at most one of a hundred forwards ends late or is tried too early
-STOPPABLE = Risk(0.8, 64, 4, 0.5)  # what takes longer is given up, not late; set for recall (`search deadlines`)
+STOPPABLE = Risk(0.8, 64, 4, 0.5)  # what takes longer is given up: set for recall (`search deadlines`)
 
 
 class Pace:

@@ -105,7 +105,7 @@ class _Search:
         return useful_rows(self.nodes, root, BEST_BELOW, price)
 
     def _seed_rows(self, room: int) -> int:
-        """How many of `room` rows seeds may take: half, where time is short and either half finishes an entry.
+        """How many of `room` rows seeds may take: half, if time is short and each half finishes an entry.
 
         What the model thinks likely may be none of the seeds.
         """
