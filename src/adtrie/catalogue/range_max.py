@@ -118,7 +118,9 @@ class MaxVersion:
         slots, tops = self.slots.copy(), self._tops.copy()
         order = positions.argsort(kind="stable")
         positions, values = positions[order], values[order]
-        touched, first = np.unique(positions >> _LOG_BLOCK, return_index=True)
+        block_of = positions >> _LOG_BLOCK
+        first = np.flatnonzero(np.diff(block_of, prepend=-1))
+        touched = block_of[first]
         with self._slab.lock:
             taken = self._slab.take(touched.size)
             blocks = self._slab.blocks

@@ -158,7 +158,8 @@ def _alive(state: State, live: EntrySet, differ: Int64) -> EntrySet:
     if state.base.parts.row_ptr is None:
         return live
     selector, alive = state.base.selector, state.alive
-    entries = np.unique(selector.entry_of_row(differ))
+    entries = selector.entry_of_row(np.sort(differ))  # ascending as the rows are
+    entries = entries[np.flatnonzero(np.diff(entries, prepend=-1))]
     if not len(entries):
         return alive
     has = live.has_any(*selector.bounds(entries))
