@@ -90,7 +90,10 @@ def changes(quality: Part, full: Part | None) -> dict[str, float] | None:
     """Percent by which metrics and perplexity differ from full precision, where both answered the same."""
     if full is None or not comparable(quality, full):
         return None
-    pairs = {key: (value["mean"], full["metrics"][key]["mean"]) for key, value in quality["metrics"].items()}
+    known = full["metrics"]
+    pairs = {
+        key: (value["mean"], known[key]["mean"]) for key, value in quality["metrics"].items() if key in known
+    }
     pairs["perplexity"] = quality["perplexity"], full["perplexity"]
     return {key: 100 * (ours / base - 1) for key, (ours, base) in pairs.items() if base}
 

@@ -100,7 +100,7 @@ def whole(
 
 
 def test_it_diverges_less_in_the_same_bytes(whole: RecoverResult, packed: Path) -> None:
-    assert whole.after < 0.9 * whole.before
+    assert whole.after < 0.95 * whole.before
     assert (whole.out / WEIGHTS).stat().st_size == (packed / WEIGHTS).stat().st_size
     assert not whole.out.with_name("out.work").exists()
     with open_checkpoint(packed) as old, open_checkpoint(whole.out) as new:

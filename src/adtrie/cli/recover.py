@@ -42,7 +42,12 @@ def command(
         int | None,
         typer.Option(min=0, help="Updates of each half of a block; 0: distil only. Default: by the time."),
     ] = None,
-    lr: Annotated[float, typer.Option(help="Highest learning rate of distillation, in codes.")] = 5e-3,
+    lr: Annotated[
+        float,
+        typer.Option(
+            help="Highest learning rate of distillation; 0.01: scales change by a thousandth per update."
+        ),
+    ] = 5e-3,
     batch_tokens: Annotated[int, typer.Option(min=8, help="Tokens of one update, padding included.")] = 1024,
     seed: Annotated[int, typer.Option(min=0, help="Of the data order.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT.work.")] = False,
@@ -52,9 +57,9 @@ def command(
     """Win back what compression lost: same masks, same bytes, better codes, scales and norms.
 
     Needs the extra [train]. First attention and MLP of each block are fitted to the outputs of the teacher,
-    then the whole is distilled from it on the completions of the task's train rows. OUT never diverges more
-    from the teacher on the dev rows than PACKED did. Ctrl-C leaves a run that --resume continues to the same
-    result.
+    then scales and norms are distilled from it on the completions of the task's train rows. OUT never
+    diverges more from the teacher on the dev rows than PACKED did. Ctrl-C leaves a run that --resume
+    continues to the same result.
     """
     from adtrie.train.torch_extra import prepare_torch
 

@@ -68,10 +68,12 @@ class CodedMatrix:
         integers = self.masters.round().unflatten(1, (-1, self.group))
         return (integers * self.scales()[:, :, None]).flatten(1)
 
-    def gradients(self, grad: Tensor) -> tuple[Tensor, Tensor]:
-        """Of masters and changes, from that of the values [N, K]."""
+    def gradients(self, grad: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Of masters (None where they are frozen) and changes, from that of the values [N, K]."""
         by_group = grad.unflatten(1, (-1, self.group))
-        masters = (by_group * self.scales()[:, :, None]).flatten(1) * self.mask
+        masters = None
+        if self.masters.requires_grad:
+            masters = (by_group * self.scales()[:, :, None]).flatten(1) * self.mask
         integers = self.masters.round().unflatten(1, (-1, self.group))
         return masters, SCALE_UNIT * self.start * (by_group * integers).sum(dim=2)
 
@@ -131,7 +133,7 @@ class _Coded(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         grad_x = grad @ ctx.weight if ctx.needs_input_grad[0] else None
         whole = grad.flatten(0, -2).T @ x.flatten(0, -2)  # [N, K]
-        found: list[Tensor] = []
+        found: list[Tensor | None] = []
         start = 0
         for part in ctx.parts:
             rows = slice(start, start + len(part.masters))

@@ -1,7 +1,8 @@
 """`adtrie recover` as a function: a packed checkpoint and the model it was made from in, a better one out.
 
-Masks, patterns, groups and bytes stay; codes, scales and norms are trained: first half a block at a time,
-then by distillation. Both continue after any interruption. Puts the parts together; knows no command line.
+Masks, patterns, groups and bytes stay: first codes, scales and norms are fitted half a block at a time, then
+scales and norms distilled. Both continue after any interruption. Puts the parts together; knows no command
+line.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ RECONSTRUCT_SHARE = 0.35  # of the minutes
 BLOCK_STEPS = 60  # updates of one half, where the steps are fixed
 BLOCK_RATE = 1e-2  # codes per update
 DEV_ROWS, EVALUATE_EVERY = 160, 25
-NUM_BATCHES = 8  # that the blocks are fitted to
+NUM_BATCHES = 24  # that the blocks are fitted to
+# Codes are for the blocks: a batch says too little of a single code, and codes that flip by its noise cost
+# more than it wins (docs/decisions/0028).
+FROZEN = ".masters"
 _BEGUN_FILE = "begun.safetensors"
 
 Values = Mapping[str, NDArray[np.float32]]
@@ -146,7 +150,13 @@ class _Recovery:
         self._student = Decoder(packed, None, device=where, build=build)
         self._student.train_norms()
         self._run = Run(
-            self._student, self._data, self._recipe, job.work, identity, Distillation(self._teacher)
+            self._student,
+            self._data,
+            self._recipe,
+            job.work,
+            identity,
+            Distillation(self._teacher),
+            frozen=FROZEN,
         )
 
     def _coded(self, name: str, teacher: Checkpoint | AdaptedCheckpoint, where: str) -> CodedMatrix:

@@ -83,14 +83,21 @@ class Run:
         folder: Path,
         identity: Mapping[str, Any],
         loss: Loss = next_token_loss,
+        frozen: str | None = None,
     ) -> None:
-        """identity: what else must be the same when the run is continued, as JSON values."""
+        """identity: what else must be the same when the run is continued, as JSON values.
+
+        Parameters whose names end in `frozen` are kept and saved with the others, but not trained.
+        """
         self.decoder, self.recipe, self.data, self.folder = decoder, recipe, data, folder
         self.position = Position()
         self._loss_of = loss
         self._parameters = dict(self.decoder.named_parameters())
+        self._trained = {
+            name: each for name, each in self._parameters.items() if not (frozen and name.endswith(frozen))
+        }
         self._optimizer = torch.optim.AdamW(
-            self._parameters.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+            self._trained.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
         self._order = BatchOrder(data.train, recipe.batch_tokens, recipe.seed)
         self._dev = in_order(data.dev, 2 * recipe.batch_tokens)
@@ -116,13 +123,10 @@ class Run:
         place.dev_curve = [(step, loss) for step, loss in place.dev_curve]
         step = torch.tensor(float(self.position.step))
         self.take({name: tensors[f"value {name}"] for name in self._parameters})
-        for name, parameter in self._parameters.items():
-            if self.position.step:
-                state = {
-                    key: torch.from_numpy(tensors[f"{key} {name}"]).to(parameter.device) for key in _ADAM
-                }
-                self._optimizer.state[parameter] = {"step": step.clone(), **state}
-            self.best[name] = tensors[f"best {name}"]
+        self.best = {name: tensors[f"best {name}"] for name in self._parameters}
+        for name, parameter in self._trained.items() if place.step else ():
+            state = {key: torch.from_numpy(tensors[f"{key} {name}"]).to(parameter.device) for key in _ADAM}
+            self._optimizer.state[parameter] = {"step": step.clone(), **state}
 
     def values(self) -> dict[str, NDArray[np.float32]]:
         """Copies of the parameters by name."""
@@ -145,13 +149,16 @@ class Run:
         self._stop = True
 
     def train(self, watch: Watch, improved: Callable[[], None]) -> None:
-        """Runs to the end; `watch` after every update, `improved` whenever `best` is better than before.
+        """Runs to the end, what is frozen without gradients; `watch` after every update, `improved` whenever
+        `best` is better than before.
 
         Raises KeyboardInterrupt after `stop`, AdtrieError for a loss that is no number, CapacityError without
         memory; the last good state is on disk each time.
         """
         place = self.position
         base_s, started = place.elapsed_s, time.perf_counter()
+        for name, parameter in self._parameters.items():
+            parameter.requires_grad_(name in self._trained)
 
         def clock() -> None:
             place.elapsed_s = base_s + time.perf_counter() - started
@@ -185,7 +192,7 @@ class Run:
             tensors[f"value {name}"] = _array(parameter)
             tensors[f"best {name}"] = self.best[name]
             for key in _ADAM:
-                if self.position.step:
+                if self.position.step and name in self._trained:
                     tensors[f"{key} {name}"] = _array(self._optimizer.state[parameter][key])
         values = {"identity": self.identity, "position": asdict(self.position)}
         write_state(self.folder / STATE_FILE, tensors, values)
@@ -202,7 +209,7 @@ class Run:
             group["lr"] = self.recipe.rate(place.step, place.total or 1 << 30)
         loss = self._loss(batch, "mean")
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(list(self._parameters.values()), GRADIENT_NORM)
+        norm = torch.nn.utils.clip_grad_norm_(list(self._trained.values()), GRADIENT_NORM)
         value = float(loss.detach())
         if not math.isfinite(value) or not math.isfinite(float(norm)):
             raise AdtrieError(
