@@ -57,6 +57,20 @@ def test_changes_in_one_version(run: Run, live: Path, model_folder: Path, tmp_pa
     assert (shown["kind"], shown["version"], shown["entries"]) == ("live catalogue", 4, len(NAMES) + 1)
 
 
+def test_all_or_nothing(run: Run, live: Path, model_folder: Path, tmp_path: Path) -> None:
+    """Additions and the rest are one version, and none of it is made where a part cannot be."""
+    rows, ids, bids = tmp_path / "rows.csv", tmp_path / "ids.txt", tmp_path / "bids.csv"
+    rows.write_text("id,text\n20,purple hat\n", encoding="utf-8")
+    ids.write_text("0\n", encoding="utf-8")
+    bids.write_text("id,bid\n20,-1\n", encoding="utf-8")
+    add = ("change", live, "--add", rows, "--model", model_folder)
+    for wrong in (("--remove", tmp_path / "none.txt"), ("--set-bid", bids), ("--pause", "shop = ")):
+        assert run(*add, *wrong).exit_code == 1
+    assert LiveCatalogue.open(live, write=False).version == 0
+    done = changed(run, *add[1:], "--remove", ids)
+    assert (done["version"], done["added"], done["removed"]) == (1, 1, 1)
+
+
 def test_target_follows_the_changes(run: Run, live: Path, model_folder: Path) -> None:
     def answers(*args: object, input: str | None = None) -> list[list[str]]:
         asked = ["target", "-m", model_folder, "-c", live, "--prompt-template", TEMPLATE, "--k", 9, "--json"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,16 +62,26 @@ def command(
     from adtrie.catalogue import Catalogue
     from adtrie.live import LiveCatalogue
 
+    rest = _Rest.read(remove, set_bid, pause, resume)
     if create is not None:
         LiveCatalogue.create(catalogue, Catalogue.open(create))
     changing = any((add, remove, set_bid, pause, resume, compact)) or rollback is not None
     with LiveCatalogue.open(catalogue, _tokenizer(model, add), write=changing) as live:
+        rest.check(live.batch())
         done = [live.rollback(rollback)] if rollback is not None else []
-        if add is not None:
-            done += _added(live, add)
+        last: list[Any] = []
+        for some in _chunks(add):
+            if last:
+                done.append(live.add(last))
+            last = some
+        if last and rest.pause:  # on an attribute that only they have, perhaps
+            done.append(live.add(last))
+            last = []
         batch = live.batch()
-        _fill(batch, remove, set_bid, pause, resume)
-        if batch.changes:
+        if last:
+            batch.add(last)
+        rest.fill(batch)
+        if batch.changes or batch.refused:
             done.append(live.apply(batch))
         if compact:
             live.compact()
@@ -91,25 +102,50 @@ def _tokenizer(model: str | None, add: Path | None) -> Any:
         return checkpoint.tokenizer
 
 
-def _added(live: LiveCatalogue, path: Path) -> Iterator[Applied]:
+def _chunks(path: Path | None) -> Iterator[list[Any]]:
+    """The rows of a file, up to ROWS_AT_ONCE at a time."""
     from adtrie.catalogue.row_files import RowFile
 
-    rows = iter(RowFile(path))
+    rows = iter(()) if path is None else iter(RowFile(path))
     while some := list(islice(rows, ROWS_AT_ONCE)):
-        yield live.add(some)
+        yield some
 
 
-def _fill(
-    batch: Batch, remove: Path | None, set_bid: Path | None, pause: list[str] | None, resume: list[str] | None
-) -> None:
-    if remove is not None:
-        batch.remove(read_lines("--remove", remove))
-    if set_bid is not None:
-        batch.set_bid(*read_bids(set_bid))
-    for where in pause or []:
-        batch.pause(where)
-    for where in resume or []:
-        batch.resume(where)
+@dataclass(frozen=True)
+class _Rest:
+    """The changes besides rows to add, read before any is made."""
+
+    remove: list[str] | None
+    bids: tuple[list[str], list[float]] | None
+    pause: list[str]
+    resume: list[str]
+
+    @classmethod
+    def read(
+        cls, remove: Path | None, set_bid: Path | None, pause: list[str] | None, resume: list[str] | None
+    ) -> _Rest:
+        """From the files and filters given. Raises InputError for those that cannot be read."""
+        removed = None if remove is None else read_lines("--remove", remove)
+        return cls(removed, None if set_bid is None else read_bids(set_bid), pause or [], resume or [])
+
+    def check(self, batch: Batch) -> None:
+        """Raises InputError for what `fill` would, but for attributes, which rows to be added may bring."""
+        from adtrie.catalogue.filter_syntax import parse
+
+        replace(self, pause=[]).fill(batch)
+        for where in self.pause:
+            parse(where)
+
+    def fill(self, batch: Batch) -> None:
+        """Adds the changes to a batch."""
+        if self.remove is not None:
+            batch.remove(self.remove)
+        if self.bids is not None:
+            batch.set_bid(*self.bids)
+        for where in self.pause:
+            batch.pause(where)
+        for where in self.resume:
+            batch.resume(where)
 
 
 def read_bids(path: Path) -> tuple[list[str], list[float]]:
