@@ -40,6 +40,7 @@ from adtrie.train.save import STATE_FILE
 from adtrie.train.tune import Job as TuneJob
 from adtrie.train.tune import tune
 
+BLOCK_STEPS = 40  # enough for codes to reach the next ones
 RECIPE = Recipe(
     template="{query} =>",
     learning_rate=2e-2,
@@ -85,7 +86,7 @@ def packed(models: Callable[[str], Path], tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def job(models: Callable[[str], Path], packed: Path, pairs_file: Path, tmp_path: Path) -> Job:
-    return Job(str(packed), tmp_path / "out", str(models("llama")), None, pairs_file, 6, threads=1)
+    return Job(str(packed), tmp_path / "out", str(models("llama")), None, pairs_file, BLOCK_STEPS, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -95,12 +96,15 @@ def whole(
     """A run from beginning to end."""
     out = tmp_path_factory.mktemp("whole") / "out"
     return recover(
-        Job(str(packed), out, str(models("llama")), None, pairs_file, 6, threads=1), RECIPE, False, quiet
+        Job(str(packed), out, str(models("llama")), None, pairs_file, BLOCK_STEPS, threads=1),
+        RECIPE,
+        False,
+        quiet,
     )
 
 
 def test_it_diverges_less_in_the_same_bytes(whole: RecoverResult, packed: Path) -> None:
-    assert whole.after < 0.95 * whole.before
+    assert whole.after < 0.9 * whole.before
     assert (whole.out / WEIGHTS).stat().st_size == (packed / WEIGHTS).stat().st_size
     assert not whole.out.with_name("out.work").exists()
     with open_checkpoint(packed) as old, open_checkpoint(whole.out) as new:

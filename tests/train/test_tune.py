@@ -240,6 +240,7 @@ def test_command_line(models: Callable[[str], Path], pairs_file: Path, tmp_path:
 def test_built_in_tasks(models: Callable[[str], Path], tmp_path: Path, task: str, command: str) -> None:
     out = tmp_path / "a"
     arguments = ["tune", task, str(out), "-m", str(models("llama")), "--steps", "1", "--rank", "2"]
+    arguments += ["--titles"] if command == "target" else []
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.stderr
     assert f"adtrie {command} --adapter {out}" in done.stdout
