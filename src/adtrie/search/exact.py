@@ -109,11 +109,11 @@ class _Search:
 
         What the model thinks likely may be none of the seeds.
         """
+        if self.budget.deadline is None:
+            return room
         root = np.array([ROOT])
         tokens = float(self.trie.remaining(self.nodes.lo[root], self.nodes.hi[root], root).mean[0])
-        if self.budget.deadline is None or room < 2 * ROWS_PER_TOKEN * tokens:
-            return room
-        return room // 2
+        return room if room < 2 * ROWS_PER_TOKEN * tokens else room // 2
 
     def feed(self, levels: list[Nodes]) -> None:
         """One forward; its finished entries may enter the best k, its other new nodes are open."""
