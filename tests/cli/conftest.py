@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tiny_model import GOLDEN, NAMES, Run
+from tiny_model import GOLDEN, NAMES, TEMPLATE, Run
 from typer.testing import CliRunner, Result
 
 from adtrie.cli import app
@@ -50,3 +51,13 @@ def catalogue_file(model_folder: Path, run: Run, tmp_path_factory: pytest.TempPa
     result = run("index", rows, out, "--model", model_folder)
     assert result.exit_code == 0, result.stderr
     return out
+
+
+@pytest.fixture
+def assess(run: Run, model_folder: Path) -> Run:
+    """Runs evaluate with model and a short template."""
+
+    def invoke(*args: object, **kwargs: Any) -> Any:
+        return run("evaluate", *args, "--model", model_folder, "--prompt-template", TEMPLATE, **kwargs)
+
+    return invoke
