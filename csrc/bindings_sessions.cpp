@@ -209,7 +209,28 @@ void bind_lane(nb::module_& m) {
            },
            nb::arg("tokens"), nb::arg("parents"), nb::arg("places"), nb::arg("child_ptr"), nb::arg("children"),
            nb::arg("renormalise"),
-           "Log-probabilities float32[C] of the listed children of rows fed to `places`; parents are places, or -1.");
+           "Log-probabilities float32[C] of the listed children of rows fed to `places`; parents are places, or -1.")
+      .def("logits",
+           [](Lane& self, Array<int32_t, 1> tokens, Array<int32_t, 1> parents, Array<int32_t, 1> places,
+              Array<uint8_t, 1> wanted) {
+             check(places.size() == tokens.size() && wanted.size() == tokens.size(),
+                   "one place and one mark for each token");
+             const size_t vocab = self.model.shape().vocab;
+             size_t count = 0;
+             for (size_t i = 0; i < wanted.size(); ++i) {
+               check(wanted.data()[i] <= 1, "marks are 0 or 1");
+               count += wanted.data()[i];
+             }
+             std::vector<float> out(count * vocab);
+             {
+               nb::gil_scoped_release release;
+               self.forward(tokens, parents, places.data(), wanted.data(), nullptr);
+               if (count) full_logits(self.model, self.hidden.data(), static_cast<int>(count), out.data());
+             }
+             return owned(std::move(out), {count, vocab});
+           },
+           nb::arg("tokens"), nb::arg("parents"), nb::arg("places"), nb::arg("wanted"),
+           "Logits float32[W, V] of the rows marked 1 of those fed to `places`; parents are places, or -1.");
 }
 
 }  // namespace

@@ -33,8 +33,9 @@ ALLOWED: dict[str, set[str] | None] = {
     "request": {"errors", "catalogue", "search"},
     "lookup": CORE | {"catalogue", "search", "request"},
     "question": CORE | {"catalogue", "models", "prompt", "search", "request", "lookup"},
-    "concurrency": CORE | {"catalogue", "models", "engine", "prompt", "search", "request", "question"},
     "creative": CORE | {"models", "prompt", "search"},
+    "concurrency": CORE
+    | {"catalogue", "models", "engine", "prompt", "search", "request", "question", "creative"},
     "api": ANYTHING,
     "explain": ANYTHING,
     "explore": {"errors"},

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adtrie.catalogue import Bonus, Catalogue, EntrySet, Neighbours, Selection
-from adtrie.concurrency import MAX_CONCURRENCY, Concurrent, in_order
+from adtrie.concurrency import MAX_CONCURRENCY, Concurrent, ConcurrentWriter, in_order
 from adtrie.config import ModelSpec
 from adtrie.creative import Creative, Drafts, Writer
 from adtrie.engine import Engine, Session
@@ -273,6 +273,47 @@ class Model:
             cost = self.engine.latency() if draft and kept.width == 1 else None
             tables = drafts.tables(text) if drafts else ()
             return writer.write(session, self.tokenizer, prompt, text, tables, cost)
+
+    def create_many(
+        self,
+        facts: Iterable[str],
+        rules: TextRules | None = None,
+        sampling: Sampling | None = None,
+        *,
+        concurrency: int = 32,
+        beams: int | Beams = 1,
+        template: PromptTemplate | None = None,
+        drafts: Drafts | None = None,
+        draft: bool = True,
+    ) -> Iterator[Creative | AdtrieError]:
+        """The texts of `create` for many facts, in their order, up to `concurrency` at the same time.
+
+        In place of a text the error that `create` would raise for those facts. Facts are read as texts are
+        taken. Raises at once what holds for all of them.
+        """
+        kept = beams if isinstance(beams, Beams) else Beams(beams)
+        writer = Writer(rules or TextRules(), sampling or Sampling(), kept)
+        check_count("concurrency", concurrency, MAX_CONCURRENCY)
+
+        def texts() -> Iterator[Creative | AdtrieError]:
+            with self.concurrent_writer(writer, template, drafts, draft, concurrency) as company:
+                for _, made in in_order(facts, company.submit, 2 * concurrency):
+                    yield made
+
+        return texts()
+
+    def concurrent_writer(
+        self,
+        writer: Writer,
+        template: PromptTemplate | None = None,
+        drafts: Drafts | None = None,
+        draft: bool = True,
+        concurrency: int = 32,
+    ) -> ConcurrentWriter:
+        """What takes facts from any thread and writes up to `concurrency` texts at once; close it."""
+        with self._lock:
+            chosen = template or self.create_template
+            return ConcurrentWriter(self.engine, self.tokenizer, chosen, writer, drafts, draft, concurrency)
 
     def warm(self, options: TargetOptions | None = None, template: PromptTemplate | None = None) -> None:
         """Computes the shared prefix and the latency table now, so that the first request does not wait."""

@@ -1,6 +1,6 @@
-"""Many queries at the same time: each answered as alone, their rows fed in common forwards.
+"""Many queries or texts at the same time: each answered as alone, their rows fed in common forwards.
 
-Knows questions and batches; no algorithm of a search.
+Knows questions, writers and batches; no algorithm of a search.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from adtrie.catalogue import Bonus, Catalogue, Neighbours, Selection
+from adtrie.creative import Creative, Drafts, Writer
 from adtrie.engine import Engine
 from adtrie.engine.batching import Batcher, BatchScorer, Pending, cost_in_company, saturating_rows
-from adtrie.engine.lanes import LaneGroup
+from adtrie.engine.lanes import LOGITS, LaneGroup
 from adtrie.errors import AdtrieError, InputError
 from adtrie.models import Tokenizer
-from adtrie.prompt import PromptTemplate
+from adtrie.prompt import PromptTemplate, normalise_query
 from adtrie.question import Question
 from adtrie.request import SESSION_ROWS, Hits, Score, TargetOptions
 from adtrie.search.deadline import Deadline, Pace
@@ -27,6 +29,7 @@ from adtrie.search.scorer import check_count
 
 MAX_CONCURRENCY = 1024
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Concurrent:
@@ -92,26 +95,91 @@ class Concurrent:
         self._batcher.close()
 
 
+class ConcurrentWriter:
+    """Texts of one template and one way of writing: `concurrency` at the same time, and as many may wait.
+
+    Each is what `Model.create` gives. Close it, or use it in a `with` statement.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        template: PromptTemplate,
+        writer: Writer,
+        drafts: Drafts | None,
+        draft: bool,
+        concurrency: int,
+    ) -> None:
+        count = check_count("concurrency", concurrency, MAX_CONCURRENCY)
+        self._tokenizer, self._template, self._writer, self._drafts = tokenizer, template, writer, drafts
+        self._spec, table = engine.spec, engine.latency()
+        rows = saturating_rows(table)
+        self._cost = (table if count == 1 else cost_in_company(table, rows)) if draft else None
+        self._prefix = template.prefix_tokens(tokenizer)
+        group = LaneGroup(engine, self._prefix, LOGITS, count * writer.num_rows(SESSION_ROWS))
+        self._batcher = Batcher(group, rows, count, queue=count)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def submit(self, facts: str) -> Pending[Creative]:
+        """Begins a text. Raises InputError for bad facts, CapacityError above the context or the queue."""
+        text = normalise_query(facts, "facts")
+        prompt = self._template.query_tokens(text, self._tokenizer)
+        self._writer.check_context(self._prefix.size + prompt.size, self._spec.max_positions)
+        tables = self._drafts.tables(text) if self._drafts else ()
+
+        def job(scorer: BatchScorer) -> Creative:
+            model = _Logits(scorer, self._spec.vocab_size)
+            return self._writer.write(model, self._tokenizer, prompt, text, tables, self._cost)
+
+        return self._batcher.submit(job, self._writer.num_rows(prompt.size))
+
+    def close(self) -> None:
+        """Cancels what has not ended and returns when every thread has."""
+        self._batcher.close()
+
+
+class _Logits:
+    """The logits of one text in company: as if all tokens were asked for as children."""
+
+    def __init__(self, scorer: BatchScorer, vocab_size: int) -> None:
+        self._scorer, self._vocab_size = scorer, vocab_size
+
+    def logits(
+        self, tokens: NDArray[np.int32], parents: NDArray[np.int32], first: int = 0
+    ) -> NDArray[np.float32]:
+        """As `Session.logits`: the same bits."""
+        ptr = self._vocab_size * np.maximum(np.arange(len(tokens) + 1, dtype=np.int64) - first, 0)
+        unread = np.broadcast_to(np.int32(0), int(ptr[-1]))  # takes no memory
+        return self._scorer.score(tokens, parents, ptr, unread).reshape(-1, self._vocab_size)
+
+
 def in_order(
-    items: Iterable[T], submit: Callable[[T], Pending[Hits]], window: int
-) -> Iterator[tuple[T, Hits | AdtrieError]]:
+    items: Iterable[T], submit: Callable[[T], Pending[R]], window: int
+) -> Iterator[tuple[T, R | AdtrieError]]:
     """Each item with its answer or error, in the order of `items`, of which up to `window` are on the way."""
-    waiting: deque[tuple[T, Pending[Hits] | AdtrieError]] = deque()
+    waiting: deque[tuple[T, Pending[R] | AdtrieError]] = deque()
     for item in items:
         try:
             waiting.append((item, submit(item)))
         except AdtrieError as error:
             waiting.append((item, error))
         while len(waiting) >= window:
-            yield _ended(*waiting.popleft())
-    while waiting:
-        yield _ended(*waiting.popleft())
+            first, answer = waiting.popleft()
+            yield first, _ended(answer)
+    for last, answer in waiting:
+        yield last, _ended(answer)
 
 
-def _ended(item: T, answer: Pending[Hits] | AdtrieError) -> tuple[T, Hits | AdtrieError]:
+def _ended(answer: Pending[Any] | AdtrieError) -> Any:
     if isinstance(answer, AdtrieError):
-        return item, answer
+        return answer
     try:
-        return item, answer.result()
+        return answer.result()
     except AdtrieError as error:
-        return item, error
+        return error

@@ -38,6 +38,19 @@ def test_json_has_the_documented_fields(create: Run) -> None:
     assert 1 <= made["tokens"] <= 24 and 1 <= made["forwards"] <= 25
 
 
+def test_many_at_the_same_time(create: Run) -> None:
+    lines = "".join(f"name: {name}; type: pub\n" for name in ("Aromi", "Mill", "", "Blue Spice"))
+    lines = lines.replace("name: ; type: pub", " ")
+    one_by_one, together = (create("--json", "--concurrency", number, input=lines) for number in (1, 3))
+    assert one_by_one.exit_code == together.exit_code == 1  # a line without facts
+    assert one_by_one.stderr == together.stderr
+
+    def texts(result: Any) -> list[tuple[object, ...]]:
+        return [(one["facts"], one.get("text"), one.get("error")) for one in answers(result)]
+
+    assert texts(one_by_one) == texts(together) and len(texts(together)) == 4
+
+
 @pytest.mark.parametrize("chance", [(), ("--temperature", 1.5, "--seed", 3, "--top-k", 20, "--top-p", 0.9)])
 @pytest.mark.parametrize(
     "rules",

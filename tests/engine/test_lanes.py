@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_execution_plan import schedules
 
 from adtrie.engine import Engine
-from adtrie.engine.lanes import BLOCK, LaneGroup, RequestRows, Rows
+from adtrie.engine.lanes import BLOCK, LOGITS, LaneGroup, RequestRows, Rows
 from adtrie.errors import CapacityError, InputError
 from adtrie.models import Checkpoint
 
@@ -94,6 +94,30 @@ def test_company_changes_no_bit(llama: Checkpoint, isa: str, weights: str, score
                 np.testing.assert_array_equal(got, wanted)
 
     check()
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8", "int4"])
+def test_logits_are_those_of_a_session(llama: Checkpoint, isa: str, weights: str) -> None:
+    """Of the rows that have children only, in whatever company."""
+    for threads in (1, 2):
+        engine = Engine(llama, weights=weights, isa=isa, threads=threads)
+        group, vocab = LaneGroup(engine, PREFIX, LOGITS, 512), engine.spec.vocab_size
+        requests, parts, expected = [], [], []
+        for seed in range(3):
+            tokens, parents = tree(seed, 9 + seed)
+            wanted = np.random.default_rng(seed).random(tokens.size) < 0.5
+            session = engine.session(PREFIX, "raw", 64)
+            expected.append(session.logits(tokens, parents)[wanted])
+            request = group.open(64)
+            places = request.append(tokens.size)
+            ptr = np.concatenate(([0], np.cumsum(wanted * vocab)))
+            unread = np.broadcast_to(np.int32(0), int(ptr[-1]))
+            parts.append(Rows(tokens, request.of(parents), places, ptr, unread))
+            requests.append(request)
+        for lane in (group.wide, *group.single):
+            got = lane.score(parts).reshape(-1, vocab)
+            np.testing.assert_array_equal(got, np.concatenate(expected))
+            group._core.release(np.concatenate([part.places for part in parts]))
 
 
 @pytest.mark.parametrize("weights", ["float32", "int4"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from adtrie.cli.catalogues import Answering
 from adtrie.cli.queries import QueryLine, text_of
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from adtrie.prompt import PromptTemplate
     from adtrie.request import Hits, TargetOptions
 
+T = TypeVar("T")
 Answer = tuple[QueryLine, "Hits | InputError | CapacityError"]
 
 
@@ -48,10 +49,11 @@ def answers(
             return company.submit(*asked, answering.selection, answering.seeds)
 
         for line, answer in in_order(lines, submit, 2 * concurrency):
-            yield line, _own(answer)
+            yield line, own_error(answer)
 
 
-def _own(answer: Hits | AdtrieError) -> Hits | InputError | CapacityError:
+def own_error(answer: T | AdtrieError) -> T | InputError | CapacityError:
+    """The answer, or an error that is that of its line alone; raises any other."""
     if isinstance(answer, AdtrieError) and not isinstance(answer, InputError | CapacityError):
         raise answer
     return answer

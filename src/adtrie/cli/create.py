@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from adtrie.cli import queries
+from adtrie.cli.answers import own_error
 from adtrie.cli.download import announce
 from adtrie.cli.options import (
     AdapterOption,
@@ -20,12 +22,15 @@ from adtrie.cli.options import (
     WeightsChoice,
     WeightsOption,
 )
+from adtrie.cli.queries import QueryLine, text_of
 from adtrie.cli.terminal import ExitCode, emit, emit_json, guarded, printable, warn
 from adtrie.cli.text_files import read_lines
 from adtrie.errors import CapacityError, InputError
 
 if TYPE_CHECKING:
-    from adtrie.creative import Creative
+    from adtrie.api import Model
+    from adtrie.creative import Creative, Drafts, Writer
+    from adtrie.prompt import PromptTemplate
     from adtrie.search.generate import Beams
 
 NAME = "create"
@@ -76,6 +81,9 @@ def command(
         ),
     ] = None,
     draft: Annotated[bool, typer.Option(help="Guess ahead: same text, fewer forwards.")] = True,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=1024, help="Texts written at the same time; of many lines of facts.")
+    ] = 1,
     weights: WeightsOption = WeightsChoice.auto,
     threads: ThreadsOption = None,
     json: JsonOption = False,
@@ -86,13 +94,13 @@ def command(
     model would end, or when the room is just enough for it, is written there.
     """
     from adtrie.api import load_model
-    from adtrie.creative import Drafts
+    from adtrie.creative import Drafts, Writer
     from adtrie.prompt import PromptTemplate
     from adtrie.search.sampling import Sampling
     from adtrie.search.text_rules import TextRules
 
-    lines = tuple(string.replace("\\n", "\n") for string in stop) if stop else ("\n",)
-    rules = TextRules(max_tokens, max_chars, lines, tuple(must_mention or ()), tuple(must_not_say or ()))
+    ends = tuple(string.replace("\\n", "\n") for string in stop) if stop else ("\n",)
+    rules = TextRules(max_tokens, max_chars, ends, tuple(must_mention or ()), tuple(must_not_say or ()))
     sampling = Sampling(temperature, top_k, top_p, min_p, seed)
     kept = beams_of(beams, length_penalty, fact_weight)
     chosen = PromptTemplate.parse(template, "--template") if template is not None else None
@@ -101,22 +109,48 @@ def command(
     loaded = load_model(model, adapter=adapter, weights=weights.value, threads=threads)
     guesses = Drafts(past, loaded, chosen or loaded.create_template) if past is not None else None
     num_refused = 0
-    for line in queries.lines(facts, "facts"):
-        try:
-            if line.error:
-                raise InputError(line.error)
-            made = loaded.create(
-                line.text, rules, sampling, beams=kept, template=chosen, drafts=guesses, draft=draft
-            )
-        except (InputError, CapacityError) as error:
+    writer, lines = Writer(rules, sampling, kept), queries.lines(facts, "facts")
+    for line, made in texts(lines, loaded, writer, chosen, guesses, draft, concurrency):
+        if isinstance(made, InputError | CapacityError):
             num_refused += 1
-            warn(f"facts {line.number}: {error}")
+            warn(f"facts {line.number}: {made}")
             if json:
-                emit_json({"facts": line.text, "line": line.number, "error": str(error)})
+                emit_json({"facts": line.text, "line": line.number, "error": str(made)})
         else:
             emit_json(as_json(line.text, made)) if json else emit(as_text(made))
     if num_refused:
         raise typer.Exit(ExitCode.ERROR)
+
+
+def texts(
+    lines: Iterable[QueryLine],
+    model: Model,
+    writer: Writer,
+    template: PromptTemplate | None,
+    drafts: Drafts | None,
+    draft: bool,
+    concurrency: int,
+) -> Iterator[tuple[QueryLine, Creative | InputError | CapacityError]]:
+    """Each line of facts with its text, or with the error that is its own; in order. Others are raised."""
+    if concurrency == 1:
+        alone: dict[str, Any] = {
+            "beams": writer.beams,
+            "template": template,
+            "drafts": drafts,
+            "draft": draft,
+        }
+        for line in lines:
+            try:
+                yield line, model.create(text_of(line), writer.rules, writer.sampling, **alone)
+            except (InputError, CapacityError) as error:
+                yield line, error
+        return
+    from adtrie.concurrency import in_order
+
+    with model.concurrent_writer(writer, template, drafts, draft, concurrency) as company:
+        submitted = in_order(lines, lambda line: company.submit(text_of(line)), 2 * concurrency)
+        for line, made in submitted:
+            yield line, own_error(made)
 
 
 def beams_of(width: int | None, length_penalty: float | None, fact_weight: float | None) -> Beams:

@@ -18,6 +18,7 @@ from adtrie import _core
 from adtrie.engine.engine import Engine, check_score, native_errors
 from adtrie.errors import CapacityError, InputError
 
+LOGITS = "logits"
 BLOCK = 16  # rows of one request side by side: what attention reads at once, so that none reads another's
 MAX_ROWS = 1 << 20  # of all requests together: address space; memory is committed as rows are used
 
@@ -80,18 +81,20 @@ class LaneGroup:
     """The native lanes of an engine over rows that continue `prefix` (int32[P], computed once, now).
 
     `single`: a lane for each thread of the engine. `wide`: one lane of all threads, for a request that is
-    alone. Raises InputError for an unknown kind of score, CapacityError without the memory.
+    alone. `score`: raw, renormalised, or logits in their place, of rows with children, of which each then has
+    as many as there are tokens. Raises InputError for another, CapacityError without the memory.
     """
 
     def __init__(self, engine: Engine, prefix: NDArray[np.int32], score: str, max_rows: int) -> None:
-        self.renormalised = check_score(score)
+        self.renormalised = score != LOGITS and check_score(score)
         reserved = -(-len(prefix) // BLOCK) * BLOCK
         with native_errors():
             wide = _core.Lane(engine._model, min(reserved + max_rows, MAX_ROWS))
             alone = [engine._model.with_threads(1) for _ in range(engine.num_threads)]
             lanes = [_core.Lane(model, wide) for model in alone] if len(alone) > 1 else [wide]
-        self.wide = _NativeLane(wide, self.renormalised, engine._lock)
-        self.single = [_NativeLane(lane, self.renormalised, Lock()) for lane in lanes]
+        kind = _LogitLane if score == LOGITS else _ScoreLane
+        self.wide = kind(wide, self.renormalised, engine._lock)
+        self.single = [kind(lane, self.renormalised, Lock()) for lane in lanes]
         if len(lanes) == 1:
             self.single = [self.wide]
         self.prefix_end = len(prefix) - 1
@@ -179,20 +182,59 @@ class _NativeLane:
 
     def score(self, parts: Sequence[Rows]) -> NDArray[np.float32]:
         """One forward. Raises CapacityError for a path above the context, InputError for a bad row."""
-        tokens, parents, places, children = (
-            np.concatenate([getattr(part, name) for part in parts], dtype=np.int32)
-            for name in ("tokens", "parents", "places", "child_tokens")
-        )
-        ptr = np.zeros(tokens.size + 1, np.int64)
-        np.concatenate([np.diff(part.child_ptr) for part in parts]).cumsum(out=ptr[1:])
+        tokens, parents, places = (_joined(parts, name) for name in ("tokens", "parents", "places"))
+        counts = np.concatenate([np.diff(part.child_ptr) for part in parts])
         with self._lock, native_errors():
             try:
-                return np.asarray(
-                    self._core.score(tokens, parents, places, ptr, children, self._renormalised)
-                )
+                return self._fed(tokens, parents, places, counts, parts)
             except BaseException:
                 self._core.release(places)
                 raise
+
+    def _fed(
+        self,
+        tokens: NDArray[np.int32],
+        parents: NDArray[np.int32],
+        places: NDArray[np.int32],
+        counts: NDArray[np.int64],
+        parts: Sequence[Rows],
+    ) -> NDArray[np.float32]:
+        raise NotImplementedError
+
+
+class _ScoreLane(_NativeLane):
+    """Log-probabilities of the children of each row."""
+
+    def _fed(
+        self,
+        tokens: NDArray[np.int32],
+        parents: NDArray[np.int32],
+        places: NDArray[np.int32],
+        counts: NDArray[np.int64],
+        parts: Sequence[Rows],
+    ) -> NDArray[np.float32]:
+        ptr = np.zeros(tokens.size + 1, np.int64)
+        counts.cumsum(out=ptr[1:])
+        children = _joined(parts, "child_tokens")
+        return np.asarray(self._core.score(tokens, parents, places, ptr, children, self._renormalised))
+
+
+class _LogitLane(_NativeLane):
+    """Logits of all tokens of each row that has children."""
+
+    def _fed(
+        self,
+        tokens: NDArray[np.int32],
+        parents: NDArray[np.int32],
+        places: NDArray[np.int32],
+        counts: NDArray[np.int64],
+        parts: Sequence[Rows],
+    ) -> NDArray[np.float32]:
+        return np.asarray(self._core.logits(tokens, parents, places, (counts > 0).astype(np.uint8))).ravel()
+
+
+def _joined(parts: Sequence[Rows], name: str) -> NDArray[np.int32]:
+    return np.concatenate([getattr(part, name) for part in parts], dtype=np.int32)
 
 
 def _rows_of(blocks: list[int]) -> NDArray[np.int32]:
