@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import adtrie
-from adtrie.api import MAX_SESSIONS
 from adtrie.errors import CapacityError, CatalogueError, InputError
+from adtrie.loaded import MAX_SESSIONS
 from adtrie.request import Mode, Score, TargetOptions
 from adtrie.search import enumerate_all, score_entries
 

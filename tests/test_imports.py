@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "evaluate": ANYTHING,
     "request": {"errors", "catalogue", "search"},
     "lookup": CORE | {"catalogue", "search", "request"},
+    "loaded": CORE | {"models", "engine", "prompt", "search", "request"},
     "question": CORE | {"catalogue", "models", "prompt", "search", "request", "lookup"},
     "creative": CORE | {"models", "prompt", "search"},
     "concurrency": CORE

@@ -5,102 +5,42 @@ Puts tokenizer, prompt, engine and search together; holds no algorithm of its ow
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from threading import Lock
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adtrie.catalogue import Bonus, Catalogue, EntrySet, Neighbours, Selection
 from adtrie.concurrency import MAX_CONCURRENCY, Concurrent, ConcurrentWriter, in_order
-from adtrie.config import ModelSpec
 from adtrie.creative import Creative, Drafts, Writer
 from adtrie.engine import Engine, Session
 from adtrie.engine.engine import Activations
 from adtrie.engine.pooling import mean_hidden_states
 from adtrie.engine.weights import WeightFormat
 from adtrie.errors import AdtrieError, InputError
+from adtrie.loaded import LoadedModel
 from adtrie.lookup import Lookup, Run
-from adtrie.models import AdaptedCheckpoint, Checkpoint, Tokenizer, open_tuned
-from adtrie.prompt import CREATE_TEMPLATE, DEFAULT_TEMPLATE, PromptTemplate, normalise_query
+from adtrie.models import open_tuned
+from adtrie.prompt import PromptTemplate, normalise_query
 from adtrie.question import Question
 from adtrie.request import SESSION_ROWS, Hits, Mode, Score, TargetOptions
 from adtrie.search.budget import Prefer
-from adtrie.search.deadline import STOPPABLE, Clock, Deadline, Pace
+from adtrie.search.deadline import Deadline
 from adtrie.search.enumerate import score_entries
 from adtrie.search.generate import Beams
 from adtrie.search.sampling import Sampling
 from adtrie.search.scorer import check_count
 from adtrie.search.text_rules import TextRules
 
-MAX_SESSIONS = 4  # each holds the keys and values of one template's prefix
 
-
-class Model:
+class Model(LoadedModel):
     """A checkpoint on an engine. One request at a time: a lock orders callers from several threads.
 
     `Catalogue.build` takes a model as its tokenizer: `fingerprint`, `vocab_size`, `encode` and `encode_batch`
     are those of the tokenizer; the identity of the weights is `checkpoint.fingerprint`.
     """
-
-    def __init__(
-        self,
-        checkpoint: Checkpoint | AdaptedCheckpoint,
-        engine: Engine,
-        template: PromptTemplate | None = None,
-    ) -> None:
-        self.checkpoint = checkpoint
-        self.engine = engine
-        # Of requests that bring none: an adapter's own, whether it was tuned to name or to write.
-        self.template = template or DEFAULT_TEMPLATE
-        self.create_template = template or CREATE_TEMPLATE
-        self._sessions: OrderedDict[tuple[PromptTemplate, Score, int], Session] = OrderedDict()
-        self._lock = Lock()
-        self._clock: Clock = time.perf_counter
-        self._pace = Pace(STOPPABLE)
-
-    @property
-    def name(self) -> str:
-        """Path or alias the model was loaded from."""
-        return self.checkpoint.name
-
-    @property
-    def spec(self) -> ModelSpec:
-        """Shape of the model."""
-        return self.checkpoint.spec
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer of the checkpoint."""
-        return self.checkpoint.tokenizer
-
-    @property
-    def fingerprint(self) -> str:
-        """sha256 hex of the tokenizer, which a catalogue is bound to."""
-        return self.tokenizer.fingerprint
-
-    @property
-    def vocab_size(self) -> int:
-        """Ids of the tokenizer."""
-        return self.tokenizer.vocab_size
-
-    def encode(self, text: str) -> NDArray[np.int32]:
-        """Ids int32[n] of plain text; never a control token."""
-        return self.tokenizer.encode(text)
-
-    def encode_batch(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Flat ids int32[sum] and offsets int64[n+1] of many texts."""
-        return self.tokenizer.encode_batch(texts)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def target(
         self,
@@ -314,32 +254,6 @@ class Model:
         with self._lock:
             chosen = template or self.create_template
             return ConcurrentWriter(self.engine, self.tokenizer, chosen, writer, drafts, draft, concurrency)
-
-    def warm(self, options: TargetOptions | None = None, template: PromptTemplate | None = None) -> None:
-        """Computes the shared prefix and the latency table now, so that the first request does not wait."""
-        with self._lock:
-            self._session(template or self.template, options or TargetOptions())
-            self.engine.latency()
-
-    def close(self) -> None:
-        """Drops the cached prefixes and closes the checkpoint; the model cannot be used afterwards."""
-        with self._lock:
-            self._sessions.clear()
-            self.checkpoint.close()
-
-    def _session(self, template: PromptTemplate, options: TargetOptions) -> Session:
-        """A session at the start of a request, its prefix computed; above MAX_SESSIONS the oldest goes."""
-        key = (template, options.score, options.session_rows)
-        session = self._sessions.get(key)
-        if session is None:
-            prefix = template.prefix_tokens(self.tokenizer)
-            session = self.engine.session(prefix, options.score, options.session_rows)
-            self._sessions[key] = session
-            if len(self._sessions) > MAX_SESSIONS:
-                self._sessions.popitem(last=False)
-        self._sessions.move_to_end(key)
-        session.reset()
-        return session
 
 
 def load_model(
