@@ -21,6 +21,14 @@ QUALITY_BEGIN = "<!-- quality:begin (written by `python -m benchmarks.readme_tab
 QUALITY_END = "<!-- quality:end -->"
 SPEED_BEGIN = "<!-- speed:begin (written by `python -m benchmarks.readme_table`) -->\n"
 SPEED_END = "<!-- speed:end -->"
+COMPRESSION_BEGIN = "<!-- compression:begin (written by `python -m benchmarks.readme_table`) -->\n"
+COMPRESSION_END = "<!-- compression:end -->"
+NO_COMPRESSION = "Not measured yet: `python -m benchmarks.paper_table` does.\n"
+# What is shown of each scenario: the mean of metrics of equally many requests.
+COMPRESSION_METRICS = {
+    "targeting": {"R@1": ("warm R@1", "cold R@1"), "R@10": ("warm R@10", "cold R@10")},
+    "creative": {"BLEU": ("bleu",), "METEOR": ("meteor",)},
+}
 NO_SPEED = "Not measured yet: `make bench` does, in half an hour on a quiet machine.\n"
 TEXT_METRICS = ("bleu", "meteor", "rouge_l", "coverage")
 NOTHING = "No results are committed yet: `adtrie demo --json > benchmarks/results/demo.json` measures them.\n"
@@ -160,6 +168,37 @@ def _span(interval: dict[str, float]) -> str:
     return f"{interval['mean']:.3f} ({interval['low']:.3f}-{interval['high']:.3f})"
 
 
+def compression_tables(results: Path) -> str:
+    """Markdown of paper_table.json: the rows that are made, plain and with verification or drafts."""
+    result = _read(results / "paper_table.json")
+    found = [_compression(name, part) for name, part in result["scenarios"].items()] if result else []
+    return "\n".join(filter(None, found)) or NO_COMPRESSION
+
+
+def _compression(scenario: str, part: dict[str, Any]) -> str:
+    shown = COMPRESSION_METRICS[scenario]
+    head = [part["task"], "bits per weight", "MB", "KL, nats", *shown, "ms", "speed-up", "with the fast way"]
+    rows, base = [], ""
+    for plain, fast in zip(part["lines"], part["lines"][1:], strict=False):
+        if plain["way"] != "plain" or not plain["made"]:
+            continue
+        recovered = plain["label"].startswith("+")
+        base = base if recovered else plain["label"]
+        metrics = [sum(plain["metrics"][one] for one in names) / len(names) for names in shown.values()]
+        cells = [
+            f"{plain['block_bits_per_weight']:.2f}",
+            f"{plain['bytes'] / 1e6:.0f}",
+            f"{plain['kl_mean']:.3f}",
+        ]
+        cells += [f"{value:.3f}" for value in metrics]
+        timed = "ms_per_request" in plain
+        cells += [f"{plain['ms_per_request']:.0f}", f"{plain['speed_up']:.2f}x"] if timed else ["", ""]
+        cells.append(f"{fast['speed_up']:.2f}x" if timed and fast["way"] == "fast" else "")
+        rows.append(f"| {base}{' + recover' if recovered else ''} | " + " | ".join(cells) + " |")
+    ruler = "|---" + "|---:" * (len(head) - 1) + "|"
+    return "\n".join([f"| {' | '.join(head)} |", ruler, *rows]) + "\n" if rows else ""
+
+
 def speed_table(results: Path) -> str:
     """Markdown of speed.json: every engine's tokens a second, and what was to be shown."""
     result = _read(results / "speed.json")
@@ -187,7 +226,8 @@ def updated(readme: str, results: Path = RESULTS) -> str:
     """The README's text with its tables made from `results`."""
     with_speed = _between(readme, BEGIN, END, table(results))
     with_quality = _between(with_speed, QUALITY_BEGIN, QUALITY_END, quality_tables(results))
-    return _between(with_quality, SPEED_BEGIN, SPEED_END, speed_table(results))
+    with_sizes = _between(with_quality, COMPRESSION_BEGIN, COMPRESSION_END, compression_tables(results))
+    return _between(with_sizes, SPEED_BEGIN, SPEED_END, speed_table(results))
 
 
 def _between(text: str, begin: str, end: str, new: str) -> str:

@@ -21,6 +21,7 @@ from adtrie.train.distill import relative_error
 
 MOST_STEPS, FEWEST_STEPS = 200, 5  # of one half, where the time decides
 _TIMED_STEPS = 2
+_JUDGED = 16  # batches whose error tells whether a fit helped
 _GRADIENT_NORM = 1.0
 _FINAL_RATE = 0.1  # share of the learning rate left at the end
 
@@ -65,13 +66,18 @@ class Reconstruction:
             linear.merge()
 
     def error(self, place: Place) -> float:
-        """Relative squared error against the uncompressed model, mean over the batches."""
-        outputs = self._outputs(self._student.layers[place[0]], place[1])
-        parts = [
-            float(relative_error(x[real], target[real]))
-            for x, target, real in zip(outputs, self._targets, self._real, strict=True)
-        ]
+        """Relative squared error against the uncompressed model, mean over the first batches."""
+        layer, parts = self._student.layers[place[0]], []
+        with torch.no_grad():
+            for number in range(len(self._inputs[:_JUDGED])):
+                x, real = self._output(layer, place[1], number), self._real[number]
+                parts.append(float(relative_error(x[real], self._targets[number][real])))
         return sum(parts) / len(parts)
+
+    @property
+    def steps_beside(self) -> float:
+        """What judging a half and going on to the next take, in updates: a forward is a third of one."""
+        return (2 * len(self._inputs) + 2 * len(self._inputs[:_JUDGED])) / 3
 
     def seconds_per_step(self, place: Place) -> float:
         """Measured on updates that are taken back."""

@@ -43,7 +43,8 @@ RECONSTRUCT_SHARE = 0.35  # of the minutes
 BLOCK_STEPS = 60  # updates of one half, where the steps are fixed
 BLOCK_RATE = 1e-2  # codes per update
 DEV_ROWS, EVALUATE_EVERY = 160, 25
-NUM_BATCHES = 24  # that the blocks are fitted to
+# Batches that the blocks are fitted to: of few they learn the noise. Where the time decides, one per minute.
+NUM_BATCHES, FEWEST_BATCHES = 64, 8
 # Codes are for the blocks: a batch says too little of a single code, and codes that flip by its noise cost
 # more than it wins (docs/decisions/0028).
 FROZEN = ".masters"
@@ -202,7 +203,10 @@ class _Recovery:
 
     def _fit_blocks(self, fitted: FitWatch) -> list[Fit]:
         order = BatchOrder(self._data.train, self._recipe.batch_tokens, self._recipe.seed)
-        batches = [order.batch(number) for number in range(min(NUM_BATCHES, order.batches_per_epoch))]
+        wanted = NUM_BATCHES
+        if self._job.block_steps is None and self._minutes is not None:
+            wanted = min(max(int(self._minutes), FEWEST_BATCHES), NUM_BATCHES)
+        batches = [order.batch(number) for number in range(min(wanted, order.batches_per_epoch))]
         parts = Reconstruction(self._student, self._teacher, batches, BLOCK_RATE)
         pieces = FittedPieces(self._job.work, self._run.identity)
         steps, fits = None, []
@@ -229,7 +233,8 @@ class _Recovery:
         if self._minutes is None:
             return BLOCK_STEPS
         halves = 2 * self._student.spec.num_layers
-        fitting = int(60 * RECONSTRUCT_SHARE * self._minutes / halves / parts.seconds_per_step(place))
+        half_s = 60 * RECONSTRUCT_SHARE * self._minutes / halves
+        fitting = int(half_s / parts.seconds_per_step(place) - parts.steps_beside)
         return 0 if fitting < FEWEST_STEPS else min(fitting, MOST_STEPS)
 
     def write(self, writer: PackedWriter, manifest: Manifest, result: RecoverResult) -> None:
