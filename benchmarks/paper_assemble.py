@@ -20,6 +20,7 @@ _ASKED = ("source", "sample", "num_rows")  # equal in rows that may be compared
 
 def assembled(scenario: Scenario, parts: Stored) -> dict[str, Any]:
     """Everything shown of one scenario, as JSON values."""
+    parts = _of_one_plan(parts)
     return {
         "task": scenario.task,
         "lines": [line for row in ROWS for line in row_lines(row, scenario, parts)],
@@ -43,6 +44,16 @@ def row_lines(row: Row, scenario: Scenario, parts: Stored) -> list[dict[str, Any
         lines.append(_line(row, recovered, "+ recover", scenario, parts, None))
         lines.append(_line(row, recovered, f"+ recover {fast}", scenario, parts, "fast"))
     return lines
+
+
+def _of_one_plan(parts: Stored) -> Stored:
+    """Without what was recovered from another plan of its row: recovering changes no size."""
+
+    def same(name: str) -> bool:
+        before, after = (_section(parts, each, "quality") for each in (name.removesuffix(RECOVERED), name))
+        return before is None or after is None or before["bytes"] == after["bytes"]
+
+    return {name: part for name, part in parts.items() if same(name)}
 
 
 def _line(

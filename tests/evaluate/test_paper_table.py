@@ -162,11 +162,18 @@ def test_rows_that_are_not_made_say_how() -> None:
 def test_recovered_parts_become_lines_and_a_shape() -> None:
     parts = all_parts()
     for name in ("2of4-int4", "mix-int4", "1of4-int4"):
-        parts[f"{name}-recovered"] = {"quality": quality(0.02), "timing": timing(2.0)}
+        parts[f"{name}-recovered"] = {
+            "quality": quality(0.02, parts[name]["quality"]["bytes"]),
+            "timing": timing(2.0),
+        }
     found = assembled(SCENARIOS["targeting"], parts)
     line = next(line for line in found["lines"] if line["row"] == "mix+int4" and "+ recover" in line["label"])
     assert line["made"] and line["speed_up"] == 4
     assert "after recover" in found["shape"]
+    parts["mix-int4"]["quality"] |= {"bytes": 1}  # the row was made again with another plan
+    found = assembled(SCENARIOS["targeting"], parts)
+    line = next(line for line in found["lines"] if line["row"] == "mix+int4" and "+ recover" in line["label"])
+    assert not line["made"] and "after recover" not in found["shape"]
     assert [pair["adaptive_is_better"] for pair in found["groups"]].count(True) < len(found["groups"]) + 1
 
 
