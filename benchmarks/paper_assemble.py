@@ -187,7 +187,7 @@ def _shape(rows: Sequence[Part | None]) -> dict[str, Any] | None:
     ways = {
         key: share_of_way(half[key], mix[key], quarter[key]) for key in ("kl_mean", "perplexity", "bytes")
     }
-    for name in mix["metrics"]:
+    for name in (name for name in mix["metrics"] if all(name in row["metrics"] for row in (half, quarter))):
         ways[name] = share_of_way(*(row["metrics"][name]["mean"] for row in (half, mix, quarter)))
     return {"one_of_four_share": mix.get("one_of_four_share"), "way": ways}
 
