@@ -92,9 +92,8 @@ class LaneGroup:
             wide = _core.Lane(engine._model, min(reserved + max_rows, MAX_ROWS))
             alone = [engine._model.with_threads(1) for _ in range(engine.num_threads)]
             lanes = [_core.Lane(model, wide) for model in alone] if len(alone) > 1 else [wide]
-        kind = _LogitLane if score == LOGITS else _ScoreLane
-        self.wide = kind(wide, self.renormalised, engine._lock)
-        self.single = [kind(lane, self.renormalised, Lock()) for lane in lanes]
+        self.wide = _NativeLane(wide, score, engine._lock)
+        self.single = [_NativeLane(lane, score, Lock()) for lane in lanes]
         if len(lanes) == 1:
             self.single = [self.wide]
         self.prefix_end = len(prefix) - 1
@@ -177,8 +176,8 @@ class RequestRows:
 class _NativeLane:
     """One lane of the native core; `lock` is that of its threads, which sessions may use too."""
 
-    def __init__(self, core: Any, renormalised: bool, lock: Lock) -> None:
-        self._core, self._renormalised, self._lock = core, renormalised, lock
+    def __init__(self, core: Any, kind: str, lock: Lock) -> None:
+        self._core, self._kind, self._lock = core, kind, lock
 
     def score(self, parts: Sequence[Rows]) -> NDArray[np.float32]:
         """One forward. Raises CapacityError for a path above the context, InputError for a bad row."""
@@ -186,51 +185,16 @@ class _NativeLane:
         counts = np.concatenate([np.diff(part.child_ptr) for part in parts])
         with self._lock, native_errors():
             try:
-                return self._fed(tokens, parents, places, counts, parts)
+                if self._kind == LOGITS:
+                    wanted = (counts > 0).astype(np.uint8)
+                    return np.asarray(self._core.logits(tokens, parents, places, wanted)).ravel()
+                ptr = np.zeros(tokens.size + 1, np.int64)
+                counts.cumsum(out=ptr[1:])
+                children, renormalise = _joined(parts, "child_tokens"), self._kind == "renormalised"
+                return np.asarray(self._core.score(tokens, parents, places, ptr, children, renormalise))
             except BaseException:
                 self._core.release(places)
                 raise
-
-    def _fed(
-        self,
-        tokens: NDArray[np.int32],
-        parents: NDArray[np.int32],
-        places: NDArray[np.int32],
-        counts: NDArray[np.int64],
-        parts: Sequence[Rows],
-    ) -> NDArray[np.float32]:
-        raise NotImplementedError
-
-
-class _ScoreLane(_NativeLane):
-    """Log-probabilities of the children of each row."""
-
-    def _fed(
-        self,
-        tokens: NDArray[np.int32],
-        parents: NDArray[np.int32],
-        places: NDArray[np.int32],
-        counts: NDArray[np.int64],
-        parts: Sequence[Rows],
-    ) -> NDArray[np.float32]:
-        ptr = np.zeros(tokens.size + 1, np.int64)
-        counts.cumsum(out=ptr[1:])
-        children = _joined(parts, "child_tokens")
-        return np.asarray(self._core.score(tokens, parents, places, ptr, children, self._renormalised))
-
-
-class _LogitLane(_NativeLane):
-    """Logits of all tokens of each row that has children."""
-
-    def _fed(
-        self,
-        tokens: NDArray[np.int32],
-        parents: NDArray[np.int32],
-        places: NDArray[np.int32],
-        counts: NDArray[np.int64],
-        parts: Sequence[Rows],
-    ) -> NDArray[np.float32]:
-        return np.asarray(self._core.logits(tokens, parents, places, (counts > 0).astype(np.uint8))).ravel()
 
 
 def _joined(parts: Sequence[Rows], name: str) -> NDArray[np.int32]:
