@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from adtrie.cli.catalogues import Answering
@@ -31,13 +31,13 @@ def answers(
 ) -> Iterator[Answer]:
     """Each line with its answer, or with the error that is its own; in order. Other errors are raised."""
     if concurrency == 1:
-        for line in lines:
-            try:
-                answering.refresh()
-                asked = (text_of(line), answering.catalogue, options, template, prior)
-                yield line, model.answer(*asked, answering.selection, answering.seeds)
-            except (InputError, CapacityError) as error:
-                yield line, error
+
+        def answer_alone(line: QueryLine) -> Hits:
+            answering.refresh()
+            asked = (text_of(line), answering.catalogue, options, template, prior)
+            return model.answer(*asked, answering.selection, answering.seeds)
+
+        yield from one_by_one(lines, answer_alone)
         return
     from adtrie.concurrency import in_order
 
@@ -50,6 +50,17 @@ def answers(
 
         for line, answer in in_order(lines, submit, 2 * concurrency):
             yield line, own_error(answer)
+
+
+def one_by_one(
+    lines: Iterable[QueryLine], ask: Callable[[QueryLine], T]
+) -> Iterator[tuple[QueryLine, T | InputError | CapacityError]]:
+    """Each line with what `ask` gives, or with the error that is its own."""
+    for line in lines:
+        try:
+            yield line, ask(line)
+        except (InputError, CapacityError) as error:
+            yield line, error
 
 
 def own_error(answer: T | AdtrieError) -> T | InputError | CapacityError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from adtrie.cli import queries
-from adtrie.cli.answers import own_error
+from adtrie.cli.answers import one_by_one, own_error
 from adtrie.cli.download import announce
 from adtrie.cli.options import (
     AdapterOption,
@@ -139,11 +139,8 @@ def texts(
             "drafts": drafts,
             "draft": draft,
         }
-        for line in lines:
-            try:
-                yield line, model.create(text_of(line), writer.rules, writer.sampling, **alone)
-            except (InputError, CapacityError) as error:
-                yield line, error
+        create = lambda line: model.create(text_of(line), writer.rules, writer.sampling, **alone)  # noqa: E731
+        yield from one_by_one(lines, create)
         return
     from adtrie.concurrency import in_order
 
