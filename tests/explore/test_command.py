@@ -165,9 +165,9 @@ def test_the_page_in_a_browser(page: tuple[str, Any], browser: Browser) -> None:
     assert wait(lambda: sorted(browser.run(rows)[1:])) == ["1", "2", "3", "4"]
     lit = "return document.querySelectorAll('#trie rect.answer').length"
     wait(lambda: browser.run(lit) == 4)
-    before = browser.run("return document.querySelectorAll('#trie rect').length")
-    browser.run("const s = document.getElementById('step'); s.value = 1; s.dispatchEvent(new Event('input'))")
-    assert browser.run("return document.querySelectorAll('#trie rect').length") < before
+    # before the first forward: how many forwards follow depends on this machine's latency table
+    browser.run("const s = document.getElementById('step'); s.value = 0; s.dispatchEvent(new Event('input'))")
+    assert browser.run("return document.querySelectorAll('#trie rect').length") == 1
     browser.type("#where", "country = DE\n")
     browser.run("document.getElementById('where').dispatchEvent(new Event('change'))")
     wait(lambda: sorted(browser.run(rows)[1:]) == ["1", "2"])
