@@ -1,4 +1,6 @@
 // Python bindings of sessions, whose rows follow one another, and of lanes, which feed rows of many requests.
+#include <memory>
+#include <mutex>
 #include <numeric>
 
 #include "bindings.h"
@@ -23,10 +25,58 @@ void check_children(const Transformer& model, size_t num_rows, Array<int64_t, 1>
   }
 }
 
+// Logits of a forward are megabytes: fresh memory of that size is mapped, zeroed and faulted in page by page each time.
+// So memory comes back here when its array is gone, whichever thread drops it.
+class LogitMemory {
+ public:
+  static nb::ndarray<nb::numpy, float> lend(std::shared_ptr<LogitMemory> memory, size_t rows, size_t columns) {
+    auto* lent = new Lent{std::move(memory), {}};
+    nb::capsule owner(lent, [](void* p) noexcept { give_back(static_cast<Lent*>(p)); });
+    lent->values = lent->from->take(rows * columns);
+    const size_t shape[] = {rows, columns};
+    return nb::ndarray<nb::numpy, float>(lent->values.data.get(), 2, shape, owner);
+  }
+
+ private:
+  struct Values {
+    std::unique_ptr<float[]> data;
+    size_t size = 0;
+  };
+  struct Lent {
+    std::shared_ptr<LogitMemory> from;
+    Values values;
+  };
+  static constexpr size_t kSpares = 2;  // the array in use is dropped only after the next one was made
+
+  Values take(size_t size) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (size_t i = spares_.size(); i-- > 0;)
+      if (spares_[i].size >= size) {
+        Values found = std::move(spares_[i]);
+        spares_.erase(spares_.begin() + i);
+        return found;
+      }
+    spares_.clear();  // too small: larger ones will come back
+    return {std::unique_ptr<float[]>(new float[size]), size};
+  }
+  static void give_back(Lent* lent) {
+    LogitMemory& memory = *lent->from;
+    {
+      std::lock_guard<std::mutex> lock(memory.mutex_);
+      if (memory.spares_.size() < kSpares) memory.spares_.push_back(std::move(lent->values));
+    }
+    delete lent;
+  }
+
+  std::mutex mutex_;
+  std::vector<Values> spares_;
+};
+
 // Forwards over rows: what a session and a lane share.
 struct Feeder {
   Transformer& model;
   Cache cache;
+  std::shared_ptr<LogitMemory> logit_memory = std::make_shared<LogitMemory>();
   std::vector<float> hidden;
   std::vector<uint8_t> asked;  // which rows have children
   std::vector<int64_t> kept;
@@ -88,6 +138,22 @@ struct Feeder {
     if (complete) return out;
     for (size_t i = 0; i < tokens.size(); ++i) cache.rows().lengths[places[i]] = 0;
     return std::nullopt;
+  }
+
+  // Of the rows that `wanted` marks; the others are only fed.
+  nb::ndarray<nb::numpy, float> logits(Array<int32_t, 1> tokens, Array<int32_t, 1> parents, const int32_t* places,
+                                       Array<uint8_t, 1> wanted) {
+    check(wanted.size() == tokens.size(), "one mark for each token");
+    size_t count = 0;
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      check(wanted.data()[i] <= 1, "marks are 0 or 1");
+      count += wanted.data()[i];
+    }
+    nb::ndarray<nb::numpy, float> out = LogitMemory::lend(logit_memory, count, model.shape().vocab);
+    nb::gil_scoped_release release;
+    forward(tokens, parents, places, wanted.data(), nullptr);
+    if (count) full_logits(model, hidden.data(), static_cast<int>(count), out.data());
+    return out;
   }
 };
 
@@ -158,16 +224,13 @@ void bind_session(nb::module_& m) {
            nb::arg("stop") = nb::none(),
            "Log-probabilities float32[C] of the listed children of each appended row; None where `stop` ended it.")
       .def("logits",
-           [](Session& self, Array<float, 2> hidden) {
-             check(static_cast<int>(hidden.shape(1)) == self.model.shape().hidden, "hidden: wrong width");
-             std::vector<float> out(hidden.shape(0) * self.model.shape().vocab);
-             {
-               nb::gil_scoped_release release;
-               full_logits(self.model, hidden.data(), static_cast<int>(hidden.shape(0)), out.data());
-             }
-             return owned(std::move(out), {hidden.shape(0), static_cast<size_t>(self.model.shape().vocab)});
+           [](Session& self, Array<int32_t, 1> tokens, Array<int32_t, 1> parents, Array<uint8_t, 1> wanted) {
+             auto out = self.logits(tokens, parents, self.next(tokens.size()), wanted);
+             self.num_rows += static_cast<int>(tokens.size());
+             return out;
            },
-           "Logits float32[R, V] of hidden rows.");
+           nb::arg("tokens"), nb::arg("parents"), nb::arg("wanted"),
+           "Logits float32[W, V] of the appended rows marked 1.");
 }
 
 void bind_lane(nb::module_& m) {
@@ -213,21 +276,8 @@ void bind_lane(nb::module_& m) {
       .def("logits",
            [](Lane& self, Array<int32_t, 1> tokens, Array<int32_t, 1> parents, Array<int32_t, 1> places,
               Array<uint8_t, 1> wanted) {
-             check(places.size() == tokens.size() && wanted.size() == tokens.size(),
-                   "one place and one mark for each token");
-             const size_t vocab = self.model.shape().vocab;
-             size_t count = 0;
-             for (size_t i = 0; i < wanted.size(); ++i) {
-               check(wanted.data()[i] <= 1, "marks are 0 or 1");
-               count += wanted.data()[i];
-             }
-             std::vector<float> out(count * vocab);
-             {
-               nb::gil_scoped_release release;
-               self.forward(tokens, parents, places.data(), wanted.data(), nullptr);
-               if (count) full_logits(self.model, self.hidden.data(), static_cast<int>(count), out.data());
-             }
-             return owned(std::move(out), {count, vocab});
+             check(places.size() == tokens.size(), "one place for each token");
+             return self.logits(tokens, parents, places.data(), wanted);
            },
            nb::arg("tokens"), nb::arg("parents"), nb::arg("places"), nb::arg("wanted"),
            "Logits float32[W, V] of the rows marked 1 of those fed to `places`; parents are places, or -1.");

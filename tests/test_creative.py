@@ -58,7 +58,7 @@ def test_templates_are_filled_from_the_facts(model: adtrie.Model) -> None:
     drafts = adtrie.Drafts(["plain text", "{Name} is a {type}", "{area}"], model, SHORT)
     plain, filled = drafts.tables(FACTS)
     first = int(model.encode(" Blue Spice is a pub")[0])
-    assert filled.continuations([START]) == [(1, [(first, 1)])]
+    assert filled.continuations([START]) == [(1, {first: 1})]
     assert plain.num_tokens == 1 + model.encode(" plain text").size
     assert len(drafts.tables("no facts")) == 1
     many = adtrie.Drafts(["{name}"] * (MAX_FILLED + 5), model)

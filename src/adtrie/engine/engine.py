@@ -251,9 +251,12 @@ class Session:
         self, tokens: NDArray[np.int32], parents: NDArray[np.int32], first: int = 0
     ) -> NDArray[np.float32]:
         """Logits float32[T - first, V] of T new rows from index `first` on; the rows before are only fed."""
-        hidden = np.ascontiguousarray(self.forward(tokens, parents)[first:])
+        absolute = self._absolute(tokens, parents)
+        wanted = (np.arange(len(tokens)) >= first).astype(np.uint8)
         with self._engine._lock, native_errors():
-            return np.asarray(self._core.logits(hidden))
+            return np.asarray(
+                self._core.logits(np.ascontiguousarray(tokens, dtype=np.int32), absolute, wanted)
+            )
 
     def _absolute(self, tokens: NDArray[np.int32], parents: NDArray[np.int32]) -> NDArray[np.int32]:
         room = self._core.max_rows - self._core.num_rows

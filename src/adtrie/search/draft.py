@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from adtrie.config import RowCost
 from adtrie.errors import CapacityError
 from adtrie.search.generate import Generated, LogitModel, finished
-from adtrie.search.ngrams import START, NGramTable, likely_next
+from adtrie.search.ngrams import START, GrowingNGrams, NGrams, likely_next
 from adtrie.search.sampling import Sampling
 from adtrie.search.scorer import check_prompt
 from adtrie.search.text_rules import TextRules
@@ -66,7 +66,7 @@ def generate_with_drafts(
     rules: TextRules,
     sampling: Sampling | None = None,
     *,
-    drafts: Sequence[NGramTable] = (),
+    drafts: Sequence[NGrams] = (),
     cost: RowCost | None = None,
     max_rows: int = 16_384,
 ) -> Generated:
@@ -86,13 +86,18 @@ def generate_with_drafts(
         )
     tree, first, above = _Tree.chain(known.tolist()), known.size - 1, -1
     rows = forwards = 0
+    own = GrowingNGrams()
+    own.begin(known.tolist())
+    own.begin([START])
     while True:
         spare = max_rows - rows - len(tree.tokens) - (rules.max_tokens - 1 - len(writing.tokens))
-        own = NGramTable([known, [START, *writing.tokens]])
         _grow(tree, writing, (*drafts, own), cost, min(spare, MAX_DRAFT_ROWS))
         logits = _feed(model, tree, rows, above, first)
         forwards += 1
+        before = len(writing.tokens)
         at = _accept(writing, tree, logits, sampling, first)
+        for token in writing.tokens[before:]:
+            own.append(token)
         above, rows = rows + at, rows + len(tree.tokens)
         if writing.finish_reason is not None:
             return finished(writing, forwards, rows)
@@ -100,7 +105,7 @@ def generate_with_drafts(
         tree, first = _Tree.chain([writing.tokens[-1]]), 0
 
 
-def _grow(tree: _Tree, writing: Writing, tables: Sequence[NGramTable], cost: RowCost, max_draft: int) -> None:
+def _grow(tree: _Tree, writing: Writing, tables: Sequence[NGrams], cost: RowCost, max_draft: int) -> None:
     """Adds the guesses below the last row with the most expected tokens per millisecond, likeliest first.
 
     A guess is worth its chance to be a token of the text. Rows that plain decoding would not feed (behind the
@@ -108,12 +113,13 @@ def _grow(tree: _Tree, writing: Writing, tables: Sequence[NGramTable], cost: Row
     """
     base, max_depth = len(tree.tokens), writing.rules.max_tokens - 1 - len(writing.tokens)
     history = [START, *writing.tokens]
-    milliseconds = cost.ms_of(base + np.arange(max(max_draft, 0) + 1))
+    milliseconds = cost.ms_of(base + np.arange(max(max_draft, 0) + 1)).tolist()
     heap: list[tuple[float, int, int, int, tuple[int, ...]]] = []
     serial = itertools.count()  # orders equal chances; older first
-    parent, chance, expected = base - 1, 1.0, [1.0]
+    parent, chance, expected = base - 1, 1.0, 1.0
     path: tuple[int, ...] = ()
-    while len(expected) < milliseconds.size and _may_pay(expected, chance, milliseconds):
+    best, size = expected / milliseconds[0], base
+    while _may_pay(expected, chance, milliseconds[len(tree.tokens) - base + 1 :], best):
         if len(path) < max_depth:
             for token, share in _next(writing, tables, history, path).items():
                 if chance * share >= LEAST_CHANCE and token not in writing.controls:
@@ -123,23 +129,22 @@ def _grow(tree: _Tree, writing: Writing, tables: Sequence[NGramTable], cost: Row
         negative, _, above, token, path = heapq.heappop(heap)
         parent, chance, path = len(tree.tokens), -negative, (*path, token)
         tree.add(token, above)
-        expected.append(expected[-1] + chance)
-    tree.cut(base + int(np.argmax(np.array(expected) / milliseconds[: len(expected)])))
+        expected += chance
+        if expected / milliseconds[len(tree.tokens) - base] > best:
+            best, size = expected / milliseconds[len(tree.tokens) - base], len(tree.tokens)
+    tree.cut(size)
 
 
-def _may_pay(expected: Sequence[float], chance: float, milliseconds: NDArray[np.float64]) -> bool:
-    """Whether more guesses of at most `chance` each could still raise the best tokens per millisecond.
+def _may_pay(expected: float, chance: float, milliseconds: Sequence[float], best: float) -> bool:
+    """Whether more guesses of at most `chance` each could still raise the `best` tokens per millisecond.
 
-    expected[n]: tokens that a forward with n guesses is expected to give; milliseconds[n]: its price.
+    expected: tokens a forward gives with the guesses so far; milliseconds[n]: its price with n + 1 more.
     """
-    size = len(expected)
-    best = float(np.max(np.array(expected) / milliseconds[:size]))
-    most = expected[-1] + chance * np.arange(1, milliseconds.size - size + 1)
-    return bool(np.max(most / milliseconds[size:]) > best)
+    return any(expected + chance * (more + 1) > best * ms for more, ms in enumerate(milliseconds))
 
 
 def _next(
-    writing: Writing, tables: Sequence[NGramTable], history: Sequence[int], path: tuple[int, ...]
+    writing: Writing, tables: Sequence[NGrams], history: Sequence[int], path: tuple[int, ...]
 ) -> dict[int, float]:
     """Guessed next tokens after `path`; one of chance 1 while tokens are forced."""
     if len(path) < len(writing.pending):

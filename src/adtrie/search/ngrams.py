@@ -1,4 +1,4 @@
-"""What came next in token sequences seen before: contexts of the last tokens as one sorted table.
+"""What came next in token sequences seen before: many of them as one sorted table, few that still grow as a tree.
 
 Guesses only. Knows no model, no text and no rules.
 """
@@ -9,6 +9,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,16 @@ MAX_TABLE_TOKENS = 4_000_000  # 28 bytes each
 START = -1  # stands before the first token of a text
 _NOTHING = -2  # further back than the beginning
 _MOST_COUNTED = 64  # continuations looked at per context, evenly spaced
+_MOST_KEPT = 50_000  # contexts whose counts are kept
+
+Counts = dict[int, int]  # next token -> how often
+
+
+class NGrams(Protocol):
+    """What came next after a context."""
+
+    def continuations(self, context: Sequence[int]) -> list[tuple[int, Counts]]:
+        """(tokens matched, {next token: count}) per suffix of `context` that occurs, longest first."""
 
 
 class NGramTable:
@@ -44,9 +55,10 @@ class NGramTable:
         order = np.lexsort((flat[ends], *columns[::-1]))
         self._columns = [array("i", column[order].tobytes()) for column in columns]
         self._next = array("i", flat[ends][order].tobytes())
+        self._counted: dict[tuple[int, int], Counts] = {}
 
-    def continuations(self, context: Sequence[int]) -> list[tuple[int, list[tuple[int, int]]]]:
-        """(tokens matched, [(next token, count), ...]) per suffix of `context` that occurs, longest first."""
+    def continuations(self, context: Sequence[int]) -> list[tuple[int, Counts]]:
+        """(tokens matched, {next token: count}) per suffix of `context` that occurs, longest first."""
         lo, hi, found = 0, len(self._next), []
         for back, token in enumerate(reversed(context[-MAX_CONTEXT:])):
             column = self._columns[back]
@@ -56,29 +68,72 @@ class NGramTable:
             found.append((back + 1, lo, hi))
         return [(size, self._count(lo, hi)) for size, lo, hi in reversed(found)]
 
-    def _count(self, lo: int, hi: int) -> list[tuple[int, int]]:
-        step = -(-(hi - lo) // _MOST_COUNTED)
-        return Counter(self._next[lo:hi:step]).most_common()
+    def _count(self, lo: int, hi: int) -> Counts:
+        counts = self._counted.get((lo, hi))
+        if counts is None:
+            step = -(-(hi - lo) // _MOST_COUNTED)
+            counts = dict(Counter(self._next[lo:hi:step]))
+            if len(self._counted) < _MOST_KEPT:
+                self._counted[lo, hi] = counts
+        return counts
 
 
-def likely_next(tables: Sequence[NGramTable], context: Sequence[int]) -> dict[int, float]:
+class GrowingNGrams:
+    """The same of one sequence that grows token by token: `begin` starts another one beside it."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[int, ...], Counts] = {}
+        self._last: tuple[int, ...] = ()
+
+    def begin(self, tokens: Iterable[int]) -> None:
+        """A sequence that has nothing to do with the one before."""
+        self._last = ()
+        for token in tokens:
+            self.append(token)
+
+    def append(self, token: int) -> None:
+        """The next token of the sequence."""
+        for size in range(1, len(self._last) + 1):
+            counts = self._counts.setdefault(self._last[-size:], {})
+            counts[token] = counts.get(token, 0) + 1
+        self._last = (*self._last[1 - MAX_CONTEXT :], token)
+
+    def continuations(self, context: Sequence[int]) -> list[tuple[int, Counts]]:
+        """(tokens matched, {next token: count}) per suffix of `context` that occurs, longest first."""
+        found: list[tuple[int, Counts]] = []
+        for size in range(1, min(len(context), MAX_CONTEXT) + 1):
+            counts = self._counts.get(tuple(context[-size:]))
+            if counts is None:
+                break
+            found.append((size, counts))
+        return found[::-1]
+
+
+def likely_next(tables: Sequence[NGrams], context: Sequence[int]) -> dict[int, float]:
     """Next tokens and their guessed chances, which sum to at most 1.
 
     Longest context first; what it leaves to tokens never seen after it (distinct / (count + distinct), method
     C of prediction by partial matching) goes to the next shorter one. Counts of all tables are added.
     """
-    by_size: dict[int, Counter[int]] = {}
+    by_size: dict[int, Counts] = {}
     for table in tables:
         for size, counts in table.continuations(context):
-            by_size.setdefault(size, Counter()).update(dict(counts))
+            by_size[size] = _added(by_size[size], counts) if size in by_size else counts
     chances: dict[int, float] = {}
     left = 1.0
     for size in sorted(by_size, reverse=True):
-        counts_at = by_size[size]
-        total = sum(counts_at.values()) + len(counts_at)
-        for token, count in counts_at.items():
+        counts = by_size[size]
+        total = sum(counts.values()) + len(counts)
+        for token, count in counts.items():
             chances[token] = chances.get(token, 0.0) + left * count / total
-        left *= len(counts_at) / total
+        left *= len(counts) / total
         if left < 0.02:
             break
     return chances
+
+
+def _added(one: Counts, other: Counts) -> Counts:
+    summed = dict(one)
+    for token, count in other.items():
+        summed[token] = summed.get(token, 0) + count
+    return summed
