@@ -12,7 +12,7 @@ import numpy as np
 
 from adtrie.compress.block import float_matrix
 from adtrie.compress.linear import Method
-from adtrie.compress.measurements import Override, packed_panel_bytes
+from adtrie.compress.measurements import Measurements, Option, Override, packed_panel_bytes
 from adtrie.compress.pipeline import Compression
 from adtrie.compress.plan import Choice, Frontier, Plan
 from adtrie.compress.settings import Settings
@@ -21,7 +21,7 @@ from adtrie.engine.source import WeightSource
 from adtrie.errors import InputError
 from adtrie.format.codes import DENSE, CompressedLinear, allowed_groups, mix_panels, num_panels, pattern_name
 from adtrie.models.packed import canonical_shapes
-from benchmarks.paper_rows import GROUP, Order, Recipe, Uniform
+from benchmarks.paper_rows import GROUP, MixRecipe, Order, Recipe, Uniform
 
 OUTER = ("embed", "head")
 # Everything a row may choose from; embedding and head are the same in all rows.
@@ -69,10 +69,48 @@ def make_plan(recipe: Recipe, run: PanelRun) -> Plan:
     if recipe.uniform is not None:
         return _as_plan(uniform_choices(recipe.uniform, shapes), shapes, source)
     budget = sum(share * uniform_bytes(uniform, shapes) for share, uniform in recipe.bytes_of)
+    if isinstance(recipe, MixRecipe):
+        choices = _with_enough_sparsest(recipe, run.measure(), budget, shapes)
+        return _as_plan(_with_embedding(choices, recipe.embedding_group), shapes, source)
     if recipe.order == "plan":
         return Frontier(run.measure(), "bytes", _overrides(recipe)).plan(budget)
     order = linear_order(recipe.order, source, shapes)
     return _as_plan(ordered_choices(recipe.patterns, order, shapes, budget), shapes, source)
+
+
+def _with_enough_sparsest(
+    recipe: MixRecipe, table: Measurements, budget: float, shapes: Shapes
+) -> Sequence[Choice]:
+    """The choices of least predicted error in which 2:4 has to look just so bad that 1:4 has its share."""
+    for percent in range(100, 300):
+        plan = Frontier(_with_worse_half(table, percent / 100), "bytes", _overrides(recipe)).plan(budget)
+        if sparsest_share(plan.choices, shapes) >= recipe.least_sparsest:
+            return plan.choices
+    raise InputError(f"plan: {budget:g} bytes do not make {recipe.least_sparsest:.0%} of sparse weights 1:4")
+
+
+def _with_worse_half(table: Measurements, factor: float) -> Measurements:
+    """`table` with `factor` times the errors of 2:4."""
+
+    def option(one: Option) -> Option:
+        return replace(one, errors=tuple(factor * error for error in one.errors)) if one.kept == 2 else one
+
+    linears = tuple(replace(each, options=tuple(map(option, each.options))) for each in table.linears)
+    return replace(table, linears=linears)
+
+
+def sparsest_share(choices: Sequence[Choice], shapes: Shapes) -> float:
+    """Of the weights in sparse panels, the share in panels of 1:4; 0.0 where none is sparse."""
+    counts = {1: 0, 2: 0, DENSE: 0}
+    for choice in choices:
+        for kept in choice.kept:
+            counts[kept] += shapes[choice.name][1]
+    return counts[1] / max(counts[1] + counts[2], 1)
+
+
+def _with_embedding(choices: Sequence[Choice], group: int) -> list[Choice]:
+    """`choices` with embedding and head in 4 bits."""
+    return [replace(one, bits=4, group=group) if one.name in OUTER else one for one in choices]
 
 
 def uniform_choices(uniform: Uniform, shapes: Shapes) -> list[Choice]:

@@ -22,13 +22,18 @@ constexpr int kWindow = 128;  // panels of a linear that are sorted by form at a
 // kernels can take several at once however the patterns are mixed.
 template <typename Run>
 inline void for_each_form(const Panels& w, int begin, int end, Run run) {
+  constexpr Format kForms[] = {Format::kQ8, Format::kQ4, Format::kS24, Format::kS14};
   Stripe stripes[kWindow];
   for (int first = begin; first < end; first += kWindow) {
     const int last = first + kWindow < end ? first + kWindow : end;
-    for (Format form : {Format::kQ8, Format::kQ4, Format::kS24, Format::kS14}) {
+    const bool mixed = w.format == Format::kMixed;
+    Format forms[kWindow];
+    for (int p = first; mixed && p < last; ++p) forms[p - first] = panel_format(w, p);
+    for (Format form : kForms) {
+      if (!mixed && form != w.format) continue;
       int count = 0;
       for (int p = first; p < last; ++p)
-        if (panel_format(w, p) == form) {
+        if (!mixed || forms[p - first] == form) {
           const int64_t at = scales_at(w, p);
           stripes[count++] = {panel_data(w, p), w.scales + at, w.mins ? w.mins + at : nullptr, p * kPanel};
         }

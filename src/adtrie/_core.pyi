@@ -89,8 +89,8 @@ class Session:
         Log-probabilities float32[C] of the listed children of each appended row; None where `stop` ended it.
         """
 
-    def logits(self, arg: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], /) -> NDArray[numpy.float32]:
-        """Logits float32[R, V] of hidden rows."""
+    def logits(self, tokens: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], parents: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], wanted: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> NDArray[numpy.float32]:
+        """Logits float32[W, V] of the appended rows marked 1."""
 
 class Lane:
     @overload

@@ -134,14 +134,15 @@ class Drafts:
         self._templates = sorted(slotted.items(), key=lambda pair: -len(pair[0]))
 
     def tables(self, facts: str) -> list[NGramTable]:
-        """The past texts, and up to MAX_FILLED templates with slots that `facts` ("name: A; type: pub") has."""
+        """The past texts, and up to MAX_FILLED templates whose slots `facts` ("name: A; type: pub") has."""
         values = _values(facts)
         fitting = (text for slots, texts in self._templates if slots <= values.keys() for text in texts)
         most = list(itertools.islice(fitting, _POOL * MAX_FILLED))
         # Neighbours were written of much the same facts: evenly spaced ones guess better than the first ones.
+        count = min(len(most), MAX_FILLED)
         filled = [
-            _SLOT.sub(lambda slot: values[slot[1].casefold()], template)
-            for template in most[:: -(-len(most) // MAX_FILLED) or 1]
+            _SLOT.sub(lambda slot: values[slot[1].casefold()], most[number * len(most) // count])
+            for number in range(count)
         ]
         return [self._table, self._table_of(filled)] if filled else [self._table]
 

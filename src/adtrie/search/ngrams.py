@@ -1,4 +1,4 @@
-"""What came next in token sequences seen before: many of them as one sorted table, few that still grow as a tree.
+"""What came next in token sequences seen before: one sorted table of many, counts of one that still grows.
 
 Guesses only. Knows no model, no text and no rules.
 """
