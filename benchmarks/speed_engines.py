@@ -152,6 +152,7 @@ def summary(engine: Running, shape: Shape) -> dict[str, Any]:
         "settings": engine.process.ready["settings"] | dict(kind.settings),
         "agreeing_tokens": engine.agreeing,
         "load_s": round(float(np.median(engine.starts)), 3),
+        "import_s": round(engine.process.ready.get("import_s", 0.0), 3),
         "loads": len(engine.starts),
         "ready_s": round(engine.process.start_s, 3),
         "model_bytes": size_bytes(model_in(kind.model_form, shape.name)),

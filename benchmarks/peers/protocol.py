@@ -1,7 +1,8 @@
 """The JSON lines that every engine process speaks. Standard library only: it runs in each peer's environment.
 
 start     --model PATH --form NAME --threads N; other options are the engine's own
-ready     {"ready": true, "load_s", "versions", "settings"}: seconds from the first import to a usable model
+ready     {"ready": true, "load_s", "import_s", "versions", "settings"}: seconds from the first import to a usable
+          model, and those of importing where the engine tells them apart, else 0
 request   {"do": "generate", "tokens": [...], "count": n}: n tokens, greedy, from an empty cache, no early end
 answer    {"tokens": [...], "first_s", "rest_s"}: seconds to the first token, and of the n - 1 after it
 request   {"do": "memory"};  answer {"peak_bytes", "resident_bytes"} of the process
@@ -53,6 +54,7 @@ class Decoder:
     """What a peer's script implements around its engine."""
 
     packages: tuple[str, ...] = ()
+    import_s = 0.0
 
     def settings(self) -> dict[str, Any]:
         """How the engine runs: threads, types, kernels."""
@@ -95,7 +97,8 @@ def serve(load: Callable[[argparse.Namespace], Decoder]) -> None:
     decoder = load(arguments)
     load_s = time.perf_counter() - started
     versions = {name: metadata.version(name) for name in decoder.packages}
-    reply({"ready": True, "load_s": load_s, "versions": versions, "settings": decoder.settings()})
+    ready = {"load_s": load_s, "import_s": decoder.import_s, "versions": versions}
+    reply({"ready": True, **ready, "settings": decoder.settings()})
     for line in sys.stdin:
         try:
             reply(answer_to(json.loads(line), decoder))

@@ -6,6 +6,7 @@ Form is a weight format, float32 with float32 activations; empty: as the file ha
 from __future__ import annotations
 
 import argparse
+import time
 from typing import Any
 
 from protocol import CONTEXT, Decoder, Generated, Timeline, serve
@@ -17,8 +18,10 @@ class Adtrie(Decoder):
     packages = ("adtrie", "numpy")
 
     def __init__(self, arguments: argparse.Namespace) -> None:
+        began = time.perf_counter()
         from adtrie.api import load_model
 
+        self.import_s = time.perf_counter() - began
         self.model = load_model(
             arguments.model,
             weights=arguments.form or "auto",
