@@ -1,8 +1,8 @@
 """The JSON lines that every engine process speaks. Standard library only: it runs in each peer's environment.
 
 start     --model PATH --form NAME --threads N; other options are the engine's own
-ready     {"ready": true, "load_s", "import_s", "versions", "settings"}: seconds from the first import to a usable
-          model, and those of importing where the engine tells them apart, else 0
+ready     {"ready": true, "load_s", "import_s", "versions", "settings"}: seconds from the first import to a
+          usable model, and those of importing where the engine tells them apart, else 0
 request   {"do": "generate", "tokens": [...], "count": n}: n tokens, greedy, from an empty cache, no early end
 answer    {"tokens": [...], "first_s", "rest_s"}: seconds to the first token, and of the n - 1 after it
 request   {"do": "memory"};  answer {"peak_bytes", "resident_bytes"} of the process
