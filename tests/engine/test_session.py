@@ -84,6 +84,25 @@ def test_more_rows_than_one_pass(llama: Checkpoint) -> None:
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
+def test_logits_that_are_held_stay_as_they_were(llama: Checkpoint) -> None:
+    """Their memory is used again only once nobody has it, and may outlive its session."""
+    session = Engine(llama).session()
+    tokens = np.arange(40, dtype=np.int32)
+    held, copies = [], []
+    for at in range(0, 40, 4):
+        held.append(
+            session.logits(tokens[at : at + 4], np.arange(at - 1, at + 3, dtype=np.int32), at // 4 % 4)
+        )
+        copies.append(held[-1].copy())
+        if at % 3 == 0:  # given back in another order than taken
+            held.pop(0), copies.pop(0)
+    del session
+    for kept, expected in zip(held, copies, strict=True):
+        np.testing.assert_array_equal(kept, expected)
+    whole = Engine(llama).session().logits(tokens, np.arange(-1, 39, dtype=np.int32))
+    np.testing.assert_array_equal(held[-1], whole[37:])
+
+
 @pytest.mark.parametrize("weights", ["int8", "int4"])
 def test_quantized_weights_are_the_stored_form(llama: Checkpoint, isa: str, weights: WeightFormat) -> None:
     """Float activations: the reference over the dequantized weights, to rounding. 8-bit ones: near it."""
