@@ -202,15 +202,14 @@ class Model(LoadedModel):
         drafted.
         Raises InputError for bad facts and for rules that contradict (named), CapacityError above context.
         """
-        kept = beams if isinstance(beams, Beams) else Beams(beams)
-        writer = Writer(rules or TextRules(), sampling or Sampling(), kept)
+        writer = Writer.of(rules, sampling, beams)
         template = template or self.create_template
         text = normalise_query(facts, "facts")
         with self._lock:
             prompt = template.query_tokens(text, self.tokenizer)
             session = self._session(template, TargetOptions(max_rows=writer.num_rows(prompt.size) // 2 + 1))
             writer.check_context(session.prefix_rows + prompt.size, self.spec.max_positions)
-            cost = self.engine.latency() if draft and kept.width == 1 else None
+            cost = self.engine.latency() if draft and writer.beams.width == 1 else None
             tables = drafts.tables(text) if drafts else ()
             return writer.write(session, self.tokenizer, prompt, text, tables, cost)
 
@@ -231,8 +230,7 @@ class Model(LoadedModel):
         In place of a text the error that `create` would raise for those facts. Facts are read as texts are
         taken. Raises at once what holds for all of them.
         """
-        kept = beams if isinstance(beams, Beams) else Beams(beams)
-        writer = Writer(rules or TextRules(), sampling or Sampling(), kept)
+        writer = Writer.of(rules, sampling, beams)
         check_count("concurrency", concurrency, MAX_CONCURRENCY)
 
         def texts() -> Iterator[Creative | AdtrieError]:

@@ -63,6 +63,12 @@ class Writer:
                 f"beams: {self.beams.width} beams draw nothing by chance; use temperature 0 or one beam"
             )
 
+    @classmethod
+    def of(cls, rules: TextRules | None, sampling: Sampling | None, beams: int | Beams) -> Writer:
+        """By default 64 tokens on one line, greedy; a number of beams is their width."""
+        kept = beams if isinstance(beams, Beams) else Beams(beams)
+        return cls(rules or TextRules(), sampling or Sampling(), kept)
+
     def num_rows(self, prompt_len: int) -> int:
         """Rows that a request may feed."""
         return min(prompt_len + self.rules.max_tokens * max(self.beams.width, _ROWS_PER_TOKEN), _MOST_ROWS)
