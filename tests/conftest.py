@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ import adtrie
 
 settings.register_profile("adtrie", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("adtrie")
+# A job in the background is started with Ctrl-C ignored, and would hand that on to the commands under test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")
