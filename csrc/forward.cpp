@@ -19,9 +19,34 @@ bool any_sparse(const std::vector<Layer>& layers) {
   return false;
 }
 
-// Part of whole pairs of panels: blocks of 32 columns.
-Range split_pairs(int panels, int thread, int num_threads) {
-  const Range pairs = split((panels + 1) / 2, thread, num_threads);
+int64_t bytes_before(const Panels& w, int panel) {
+  return w.offsets ? w.offsets[panel] - w.offsets[0] : panel * panel_bytes(w.format, w.num_inputs);
+}
+
+// Part of n things of nearly equal bytes, of which before(i) lie before thing i: a panel costs what its pattern does.
+template <typename Before>
+Range split_bytes(int n, int thread, int num_threads, Before before) {
+  const auto cut = [&](int part) {
+    const int64_t wanted = before(n) * part / num_threads;
+    int low = 0, high = n;
+    while (low < high) {
+      const int middle = (low + high) / 2;
+      if (before(middle) + before(middle + 1) < 2 * wanted)
+        low = middle + 1;
+      else
+        high = middle;
+    }
+    return low;
+  };
+  return {cut(thread), cut(thread + 1)};
+}
+
+// Part of whole pairs of panels of two linears: blocks of 32 columns.
+Range split_pairs(const Panels& a, const Panels& b, int thread, int num_threads) {
+  const int panels = a.num_panels;
+  const Range pairs = split_bytes((panels + 1) / 2, thread, num_threads, [&](int pair) {
+    return bytes_before(a, std::min(2 * pair, panels)) + bytes_before(b, std::min(2 * pair, panels));
+  });
   return {std::min(2 * pairs.begin, panels), std::min(2 * pairs.end, panels)};
 }
 
@@ -41,6 +66,9 @@ struct Cache::Worker {
   int meetings = 0;
 
   Range mine(int n) const { return split(n, thread, num_threads); }
+  Range mine(const Panels& w) const {
+    return split_bytes(w.num_panels, thread, num_threads, [&](int panel) { return bytes_before(w, panel); });
+  }
   bool int8(const Panels& w) const { return wants_int8(w, shape.int8_activations); }
   float* row(std::vector<float>& values, int r, int width) const {
     return values.data() + static_cast<int64_t>(r) * width;
@@ -62,7 +90,7 @@ struct Cache::Worker {
     multiply(kernels, w, panels.begin, panels.end, x, shape.int8_activations, 0, rows, y, stride, add, gemm, next);
   }
   // Where this thread begins to read a linear that it takes its part of.
-  const void* part(const Panels& w) const { return panel_data(w, std::min(mine(w.num_panels).begin, w.num_panels - 1)); }
+  const void* part(const Panels& w) const { return panel_data(w, std::min(mine(w).begin, w.num_panels - 1)); }
 
   // The stage ends: alone, every thread has what it needs already.
   void end(Stage stage, bool alone) {
@@ -110,9 +138,9 @@ struct Cache::Worker {
       model.clock().passed(thread, Stage::kQkv);
       cache.place_heads(index, places, {0, rows}, own);
     } else {
-      apply(l.q, mine(l.q.num_panels), x, s.q.data(), s.q_width, false, plan.qkv, part(l.k));
-      apply(l.k, mine(l.k.num_panels), x, s.k.data(), s.kv_width, false, plan.qkv, part(l.v));
-      apply(l.v, mine(l.v.num_panels), x, s.v.data(), s.kv_width, false, plan.qkv, part(l.o));
+      apply(l.q, mine(l.q), x, s.q.data(), s.q_width, false, plan.qkv, part(l.k));
+      apply(l.k, mine(l.k), x, s.k.data(), s.kv_width, false, plan.qkv, part(l.v));
+      apply(l.v, mine(l.v), x, s.v.data(), s.kv_width, false, plan.qkv, part(l.o));
       meet(Stage::kQkv);
       cache.place_heads(index, places, mine(rows), {0, heads + kv_heads});
     }
@@ -125,7 +153,7 @@ struct Cache::Worker {
     const Inputs x = cache.attends_int8(index)
                          ? Inputs{s.attended.data(), s.q_width, &s.attended8}
                          : prepare(Stage::kO, plan.norm_alone, int8(l.o), l.o.sparse, s.attended.data(), s.q_width, width);
-    const Range panels = mine(l.o.num_panels);
+    const Range panels = mine(l.o);
     apply(l.o, panels, x, s.x.data(), s.hidden, true, plan.o, part(l.gate));
     if (!l.o_bias.empty())
       for (int r = 0; r < rows; ++r)
@@ -141,7 +169,7 @@ struct Cache::Worker {
                                l.gate.sparse || l.up.sparse);
     const bool quantize = int8(l.down);
     Scratch::Local& own = s.local[thread];
-    const Range all = split_pairs(l.gate.num_panels, thread, num_threads);
+    const Range all = split_pairs(l.gate, l.up, thread, num_threads);
     const int step = plan.gate_panels > 0 ? plan.gate_panels : std::max(all.end - all.begin, 1);
     for (int p = all.begin; p < all.end; p += step) {
       const int count = std::min(step, all.end - p), width = count * kPanel, column = p * kPanel;
@@ -159,7 +187,7 @@ struct Cache::Worker {
     meet(Stage::kGateUp);
     if (stopped()) return;
     const Panels& after = index + 1 < shape.num_layers ? model.layers[index + 1].q : model.head;
-    apply(l.down, mine(l.down.num_panels), {s.gated.data(), s.inner, &s.gated8}, s.x.data(), s.hidden, true, plan.down,
+    apply(l.down, mine(l.down), {s.gated.data(), s.inner, &s.gated8}, s.x.data(), s.hidden, true, plan.down,
           part(after));
     meet(Stage::kDown);
   }

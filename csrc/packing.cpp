@@ -146,6 +146,7 @@ Panels refer(Arena& arena, const PackedStream& packed) {
     w.sparse = w.sparse || kept[p] != 4;
   }
   w.data = aligned(arena, packed.stream, static_cast<size_t>(offsets[w.num_panels]), 64);
+  if (!w.sparse) w.format = w.zero == 8 ? Format::kQ4 : Format::kQ8, w.kept = nullptr, w.offsets = nullptr;
   const size_t halves = static_cast<size_t>(w.num_panels) * (w.num_inputs / w.group) * kPanel;
   w.scales = static_cast<const uint16_t*>(aligned(arena, packed.scales, halves * 2, alignof(uint16_t)));
   return w;

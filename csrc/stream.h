@@ -23,21 +23,25 @@ constexpr int kWindow = 128;  // panels of a linear that are sorted by form at a
 template <typename Run>
 inline void for_each_form(const Panels& w, int begin, int end, Run run) {
   constexpr Format kForms[] = {Format::kQ8, Format::kQ4, Format::kS24, Format::kS14};
+  const bool mixed = w.format == Format::kMixed;
+  const uint8_t dense = w.zero == 8 ? 1 : 0, forms[] = {dense, 3, 2, dense, dense};  // by survivors of four
   Stripe stripes[kWindow];
+  uint8_t order[4][kWindow];
   for (int first = begin; first < end; first += kWindow) {
     const int last = first + kWindow < end ? first + kWindow : end;
-    const bool mixed = w.format == Format::kMixed;
-    Format forms[kWindow];
-    for (int p = first; mixed && p < last; ++p) forms[p - first] = panel_format(w, p);
-    for (Format form : kForms) {
-      if (!mixed && form != w.format) continue;
-      int count = 0;
-      for (int p = first; p < last; ++p)
-        if (!mixed || forms[p - first] == form) {
-          const int64_t at = scales_at(w, p);
-          stripes[count++] = {panel_data(w, p), w.scales + at, w.mins ? w.mins + at : nullptr, p * kPanel};
-        }
-      if (count > 0) run(form, stripes, count);
+    int counts[4] = {};
+    for (int p = first; mixed && p < last; ++p) {  // without a branch that nobody could foresee
+      const uint8_t form = forms[w.kept[p]];
+      order[form][counts[form]++] = static_cast<uint8_t>(p - first);
+    }
+    for (int form = 0; form < 4; ++form) {
+      const int count = mixed ? counts[form] : kForms[form] == w.format ? last - first : 0;
+      for (int i = 0; i < count; ++i) {
+        const int p = first + (mixed ? order[form][i] : i);
+        const int64_t at = scales_at(w, p);
+        stripes[i] = {panel_data(w, p), w.scales + at, w.mins ? w.mins + at : nullptr, p * kPanel};
+      }
+      if (count > 0) run(kForms[form], stripes, count);
     }
   }
 }
