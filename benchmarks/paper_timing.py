@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,31 @@ Ways = Mapping[str, Callable[[str], Any]]  # name -> what answers a request
 
 @dataclass(frozen=True)
 class Timed:
-    """Milliseconds of every request by row and way, and of a forward of one row, in the order measured."""
+    """Milliseconds of every request by row and way, and of a forward of one row, in the order measured.
+
+    written: tokens of each answer by row where they are texts, whose time is compared per token: rows write
+    different texts.
+    """
 
     requests: Mapping[tuple[str, str], Sequence[float]]
     tokens: Mapping[str, Sequence[float]]
+    written: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def summary(self, row: str, full: str) -> dict[str, Any]:
         """Medians, and speed-ups as medians of ratios of the same request; of two plain ones, and fast."""
         plain, fast = (np.array(self.requests[row, way]) for way in (PLAIN, FAST))
         base, tokens = np.array(self.requests[full, PLAIN]), np.array(self.tokens[row])
+        texts: dict[str, Any] = {}
+        if self.written:
+            length = np.array(self.written[row])
+            texts = {
+                "ms_per_written": round(float(np.sum(plain) / length.sum()), 3),
+                "ms_per_written_fast": round(float(np.sum(fast) / length.sum()), 3),
+                "tokens_per_text": round(float(length.mean()), 1),
+            }
+            base = base * length / np.array(self.written[full])
         return {
+            **texts,
             "ms_per_token": round(float(np.median(tokens)), 3),
             "token_speed_up": round(float(np.median(np.array(self.tokens[full]) / tokens)), 3),
             "ms_per_request": round(float(np.median(plain)), 2),
@@ -77,6 +92,9 @@ def timing(bench: Bench, paths: Mapping[str, Path | None], count: int) -> dict[s
             _check(name, requests[:CHECKED], ways)
         sessions = {name: _token_session(model) for name, model in models.items()}
         load = machine.ForeignLoad()
+        written: dict[str, list[int]] = {}
+        if bench.scenario.name == "creative":
+            written = {name: [max(1, ways[name, PLAIN](each)[1]) for each in requests] for name in models}
         tokens: dict[str, list[float]] = {name: [] for name in models}
         for _ in range(5):
             for name, session in sessions.items():
@@ -89,7 +107,7 @@ def timing(bench: Bench, paths: Mapping[str, Path | None], count: int) -> dict[s
             "foreign_load": round(load.share(), 3),
             "together_with": sorted(paths),
         }
-    timed = Timed({key: found[f"{key[0]} {key[1]}"] for key in ways}, tokens)
+    timed = Timed({key: found[f"{key[0]} {key[1]}"] for key in ways}, tokens, written)
     return {name: {**timed.summary(name, full), **about} for name in paths}
 
 
@@ -132,7 +150,11 @@ def _writing(
 
 
 def _write(model: Model, drafts: Drafts, draft: bool) -> Callable[[str], Any]:
-    return lambda facts: model.create(facts, drafts=drafts, draft=draft).text
+    def write(facts: str) -> tuple[str, int]:
+        made = model.create(facts, drafts=drafts, draft=draft)
+        return made.text, made.tokens
+
+    return write
 
 
 def _check(name: str, requests: Sequence[str], ways: Mapping[tuple[str, str], Callable[[str], Any]]) -> None:

@@ -220,6 +220,14 @@ def test_ways_take_turns_and_ratios_are_of_the_same_request() -> None:
     assert (found_r["speed_up"], found_r["speed_up_fast"], found_r["token_speed_up"]) == (4.0, 8.0, 3.0)
 
 
+def test_texts_of_other_lengths_are_compared_per_token() -> None:
+    times = {("full", PLAIN): [8.0, 80.0], ("full", FAST): [4.0, 40.0], ("r", PLAIN): [2.0, 20.0]}
+    times["r", FAST] = [1.0, 10.0]
+    timed = Timed(times, {"full": [6.0], "r": [2.0]}, {"full": [4, 20], "r": [2, 10]})
+    half = timed.summary("r", "full")
+    assert (half["speed_up"], half["speed_up_fast"], half["ms_per_written"]) == (2.0, 4.0, 1.833)
+
+
 class Tags(HTMLParser):
     """Open tags left, and all data."""
 
