@@ -24,7 +24,7 @@ from adtrie.models.packed import canonical_shapes
 from benchmarks.paper_rows import GROUP, MixRecipe, Order, Recipe, Uniform
 
 OUTER = ("embed", "head")
-# Everything a row may choose from; embedding and head are the same in all rows.
+# What is measured for plans; of embedding and head INT8 only, the mix replaces it afterwards.
 SETTINGS = Settings(
     linears=Allowed(bits=(4,)), embedding=Allowed(bits=(8,), patterns=(4,), groups=(GROUP,)), max_tokens=8_192
 )

@@ -19,9 +19,7 @@ bool any_sparse(const std::vector<Layer>& layers) {
   return false;
 }
 
-int64_t bytes_before(const Panels& w, int panel) {
-  return w.offsets ? w.offsets[panel] - w.offsets[0] : panel * panel_bytes(w.format, w.num_inputs);
-}
+int64_t bytes_before(const Panels& w, int panel) { return panel_data(w, panel) - panel_data(w, 0); }
 
 // Part of n things of nearly equal bytes, of which before(i) lie before thing i: a panel costs what its pattern does.
 template <typename Before>
