@@ -49,8 +49,9 @@ static inline int64_t panel_bytes(Format format, int num_inputs) {
 
 static inline Format panel_format(const Panels& w, int panel) {
   if (w.format != Format::kMixed) return w.format;
-  const int kept = w.kept[panel];
-  return kept == 2 ? Format::kS24 : kept == 1 ? Format::kS14 : w.zero == 8 ? Format::kQ4 : Format::kQ8;
+  const Format dense = w.zero == 8 ? Format::kQ4 : Format::kQ8;
+  const Format by_kept[] = {dense, Format::kS14, Format::kS24, dense, dense};  // no branch: nobody could foresee it
+  return by_kept[w.kept[panel]];
 }
 
 static inline const uint8_t* panel_data(const Panels& w, int panel) {

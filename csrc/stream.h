@@ -22,26 +22,24 @@ constexpr int kWindow = 128;  // panels of a linear that are sorted by form at a
 // kernels can take several at once however the patterns are mixed.
 template <typename Run>
 inline void for_each_form(const Panels& w, int begin, int end, Run run) {
-  constexpr Format kForms[] = {Format::kQ8, Format::kQ4, Format::kS24, Format::kS14};
-  const bool mixed = w.format == Format::kMixed;
-  const uint8_t dense = w.zero == 8 ? 1 : 0, forms[] = {dense, 3, 2, dense, dense};  // by survivors of four
+  constexpr int kForms = static_cast<int>(Format::kMixed);
   Stripe stripes[kWindow];
-  uint8_t order[4][kWindow];
+  uint8_t order[kForms][kWindow];
   for (int first = begin; first < end; first += kWindow) {
     const int last = first + kWindow < end ? first + kWindow : end;
-    int counts[4] = {};
-    for (int p = first; mixed && p < last; ++p) {  // without a branch that nobody could foresee
-      const uint8_t form = forms[w.kept[p]];
+    int counts[kForms] = {};
+    for (int p = first; p < last; ++p) {
+      const int form = static_cast<int>(panel_format(w, p));
       order[form][counts[form]++] = static_cast<uint8_t>(p - first);
     }
-    for (int form = 0; form < 4; ++form) {
-      const int count = mixed ? counts[form] : kForms[form] == w.format ? last - first : 0;
+    for (Format form : {Format::kQ8, Format::kQ4, Format::kS24, Format::kS14}) {
+      const int count = counts[static_cast<int>(form)];
       for (int i = 0; i < count; ++i) {
-        const int p = first + (mixed ? order[form][i] : i);
+        const int p = first + order[static_cast<int>(form)][i];
         const int64_t at = scales_at(w, p);
         stripes[i] = {panel_data(w, p), w.scales + at, w.mins ? w.mins + at : nullptr, p * kPanel};
       }
-      if (count > 0) run(kForms[form], stripes, count);
+      if (count > 0) run(form, stripes, count);
     }
   }
 }
