@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--levels", nargs="+", choices=list(LEVELS), default=list(LEVELS))
     options = parser.parse_args()
     isas, load, started = (
-        available(("avx512", "avx2")) or ["scalar"],
+        available(("avx512vbmi", "avx512", "avx2"))[:1] + available(("avx2",)) or ["scalar"],
         machine.ForeignLoad(),
         time.perf_counter(),
     )

@@ -55,9 +55,11 @@ std::vector<double> multiply_int8(const Panels& w, const Int8Arrays& x, const st
             x.scales.shape(1) == blocks && x.sums.shape(0) == rows && x.sums.shape(1) == blocks,
         "activations: wrong shape");
   out.resize(rows * padded_outputs(w));
-  std::vector<uint8_t> gather(w.sparse ? rows * w.num_inputs * 2 : 0);
-  for (size_t r = 0; w.sparse && r < rows; ++r)
-    kernels.gather_row(x.codes.data() + r * w.num_inputs, w.num_inputs, gather.data() + r * w.num_inputs * 2);
+  std::vector<uint8_t> gather(w.sparse ? rows * w.num_inputs * 2 + kGatherSlack : 0);
+  for (size_t r = 0; w.sparse && r < rows; ++r) {
+    uint8_t* plain = gather.data() + r * w.num_inputs * 2;
+    kernels.gather_row(x.codes.data() + r * w.num_inputs, w.num_inputs, plain, plain + w.num_inputs);
+  }
   const Int8Rows input = {x.codes.data(), x.scales.data(), x.sums.data(), w.num_inputs, gather.data()};
   return seconds_of_each(repeats, [&] {
     kernels.gemm_q_i8(w, 0, w.num_panels, input, static_cast<int>(rows), out.data(), padded_outputs(w), false,

@@ -94,16 +94,16 @@ ADTRIE_INLINE inline Unit decode_unit(const uint8_t* codes) {
   return u;
 }
 
-// Where step `step` of a unit gathers from, as in the 512-bit kernels.
+// Which 16 inputs of its unit step `step` gathers from, as in the 512-bit kernels.
 template <int KEPT>
-constexpr int table_of(int step) {
-  return (KEPT == 2 ? step / 2 : step) * 32 + step % 2 * 16;
+constexpr int sixteen_of(int step) {
+  return KEPT == 2 ? step / 2 : step;
 }
 
 // Sums of the block made by steps [FIRST, FIRST + COUNT). Gathered bytes are x + 128: 255*8*2*4 = 16,320 fits;
 // the weights of four steps add up in bytes, and 128 times their pairs is taken off all rows.
 template <int KEPT, int FIRST, int COUNT, int R, int H>
-ADTRIE_INLINE inline void sparse_block(TileRows x, const Unit* units, int64_t tables, __m256i ones,
+ADTRIE_INLINE inline void sparse_block(TileRows x, const Unit* units, int64_t input, __m256i ones,
                                        __m256i sums[R][H]) {
   __m256i offset[H];
   for (int h = 0; h < H; ++h) {
@@ -112,9 +112,9 @@ ADTRIE_INLINE inline void sparse_block(TileRows x, const Unit* units, int64_t ta
     offset[h] = _mm256_maddubs_epi16(_mm256_set1_epi8(static_cast<char>(128)), weights);
   }
   for (int r = 0; r < R; ++r) {
-    const uint8_t* gather = x.gather + 2 * r * x.stride + tables;
+    const uint8_t* gather = x.gather + 2 * r * x.stride + input;
     for (int s = FIRST; s < FIRST + COUNT; ++s) {
-      const __m256i table = broadcast16(gather + table_of<KEPT>(s));
+      const __m256i table = broadcast16(gather + sixteen_of<KEPT>(s) * 16 + s % 2 * x.stride);
       for (int h = 0; h < H; ++h) {
         const __m256i picked = _mm256_shuffle_epi8(table, units[h].index[s]);
         const __m256i pairs = _mm256_maddubs_epi16(picked, units[h].weight[s]);
@@ -176,11 +176,11 @@ void tile_i8(const Call& c, const Stripe& stripe, int half, int row, int64_t ahe
       constexpr int kKept = FORM == Format::kS24 ? 2 : 1;
       Unit units[H];
       for (int h = 0; h < H; ++h) units[h] = decode_unit<kKept>(codes + h * 32);
-      sparse_block<kKept, 0, 4 / kWide, R, H>(x, units, b * 64, ones, sums);
+      sparse_block<kKept, 0, 4 / kWide, R, H>(x, units, b * kBlock, ones, sums);
       close_block(b, sums);
       if constexpr (kWide == 2)
         if (b + 1 < blocks) {
-          sparse_block<kKept, 2, 2, R, H>(x, units, b * 64, ones, sums);
+          sparse_block<kKept, 2, 2, R, H>(x, units, b * kBlock, ones, sums);
           close_block(b + 1, sums);
         }
     }
@@ -216,13 +216,13 @@ void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows,
   });
 }
 
-void gather_row(const int8_t* codes, int n, uint8_t* gather) {
+void gather_row(const int8_t* codes, int n, uint8_t* plain, uint8_t* turned) {
   const __m128i half = _mm_set1_epi8(static_cast<char>(128));
   const __m128i turn = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  for (int k = 0; k < n; k += 16, gather += 32) {
+  for (int k = 0; k < n; k += 16) {
     const __m128i x = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + k)), half);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(gather), x);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(gather + 16), _mm_shuffle_epi8(x, turn));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(plain + k), x);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(turned + k), _mm_shuffle_epi8(x, turn));
   }
 }
 

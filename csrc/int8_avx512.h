@@ -6,7 +6,11 @@
 // start value -zero * sum(x). Survivors are the signed operand, 16 * (code - 8): the activations that one byte
 // shuffle gathers are x + 128, and 128 * sum(weights) is taken off, computed once for all rows of a tile.
 #pragma once
-#include "kernels.h"
+#include <cmath>
+#include <cstring>
+
+#include "stream.h"
+#include "vectors_avx512.h"
 
 namespace adtrie {
 namespace {
@@ -45,9 +49,30 @@ inline __m512i load64(const uint8_t* p) {
   asm("" : "+v"(v));
   return v;
 }
-inline __m512i broadcast16(const uint8_t* p) {
-  return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-}
+
+// The activations that one step of a sparse unit gathers from. With VBMI a byte can be fetched from anywhere in a
+// register, so that two tables of 64 inputs, in order and transposed, serve all steps; without it every step has the
+// 16 bytes it needs repeated in all lanes, which costs a shuffle more where loads cannot do it.
+#if defined(__AVX512VBMI__)
+struct Tables {
+  __m512i plain, turned;
+  Tables(const uint8_t* at, int64_t to_turned)
+      : plain(_mm512_loadu_si512(at)), turned(_mm512_loadu_si512(at + to_turned)) {}
+  ADTRIE_INLINE __m512i of(int step, int) const { return step % 2 ? turned : plain; }
+};
+inline __m512i gathered(__m512i table, __m512i index) { return _mm512_permutexvar_epi8(index, table); }
+#else
+struct Tables {
+  const uint8_t* at;
+  int64_t to_turned;
+  Tables(const uint8_t* first, int64_t distance) : at(first), to_turned(distance) {}
+  ADTRIE_INLINE __m512i of(int step, int sixteen) const {
+    const uint8_t* table = at + sixteen * 16 + (step % 2 ? to_turned : 0);
+    return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+  }
+};
+inline __m512i gathered(__m512i table, __m512i index) { return _mm512_shuffle_epi8(table, index); }
+#endif
 
 // Integer sums of one block, dense: sums[r][p], 16-fold where the codes are nibbles.
 template <bool NIBBLES, bool MINS, int R, int P>
@@ -101,21 +126,31 @@ struct Unit {
   __m512i index[4], weight[4];
 };
 
+// Which 16 inputs of its unit step `step` gathers from. 2:4: two steps share them; 1:4: every step has its own.
+template <int KEPT>
+constexpr int sixteen_of(int step) {
+  return KEPT == 2 ? step / 2 : step;
+}
+
+// What is added to the positions of a step: slot j of a lane reads block j / kept of the step's 16 inputs, which is
+// 4 (j / kept) further on in order, j / kept in the transposed table, where the second step of 2:4 has the blocks 2 and 3.
+template <int KEPT>
+ADTRIE_INLINE inline __m512i base_of(int step) {
+  const int32_t slots = step % 2 ? (KEPT == 2 ? 0x03030202 : 0x03020100) : (KEPT == 2 ? 0x04040000 : 0x0c080400);
+  return _mm512_set1_epi32(slots + sixteen_of<KEPT>(step) * 0x10101010);
+}
+
 template <int KEPT>
 ADTRIE_INLINE inline Unit decode_unit(const uint8_t* codes) {
   const __m512i first = _mm512_set1_epi8(3), second = _mm512_set1_epi8(12);
   const __m512i high = _mm512_set1_epi8(static_cast<char>(0xf0)), sign = _mm512_set1_epi8(static_cast<char>(0x80));
-  // Slot j reads block j / kept of its step: blocks 0-3 of a table in order, or of its transposed form, where
-  // the second step of a 2:4 table has the blocks 2 and 3.
-  const __m512i base = _mm512_set1_epi32(KEPT == 2 ? 0x04040000 : 0x0c080400);
-  const __m512i turned = _mm512_set1_epi32(KEPT == 2 ? 0x03030202 : 0x03020100);
   const __m512i x = load64(codes), y = load64(codes + 64), z = load64(codes + 128);
   constexpr int kAndOr = 0xea, kAndXor = 0x6a;
   Unit u;
-  u.index[0] = _mm512_ternarylogic_epi32(x, first, base, kAndOr);
-  u.index[1] = _mm512_ternarylogic_epi32(x, second, turned, kAndOr);
-  u.index[2] = _mm512_ternarylogic_epi32(y, first, base, kAndOr);
-  u.index[3] = _mm512_ternarylogic_epi32(y, second, turned, kAndOr);
+  u.index[0] = _mm512_ternarylogic_epi32(x, first, base_of<KEPT>(0), kAndOr);
+  u.index[1] = _mm512_ternarylogic_epi32(x, second, base_of<KEPT>(1), kAndOr);
+  u.index[2] = _mm512_ternarylogic_epi32(y, first, base_of<KEPT>(2), kAndOr);
+  u.index[3] = _mm512_ternarylogic_epi32(y, second, base_of<KEPT>(3), kAndOr);
   u.weight[0] = _mm512_ternarylogic_epi32(x, high, sign, kAndXor);
   u.weight[1] = _mm512_ternarylogic_epi32(z, high, sign, kAndXor);
   u.weight[2] = _mm512_ternarylogic_epi32(y, high, sign, kAndXor);
@@ -123,16 +158,11 @@ ADTRIE_INLINE inline Unit decode_unit(const uint8_t* codes) {
   return u;
 }
 
-// The 16 activations that step `step` gathers from, seen from the first table of its unit. 2:4: two steps share
-// the 16 inputs of a table; 1:4: every step has its own. Odd steps use the transposed form.
-template <int KEPT>
-constexpr int table_of(int step) {
-  return (KEPT == 2 ? step / 2 : step) * 32 + step % 2 * 16;
-}
-
-// Integer sums of the block made by steps [FIRST, FIRST + COUNT) of a unit, 16-fold.
+// part[r][p] += step of the row's activation block times the integers of the block that steps [FIRST, FIRST + COUNT)
+// of a unit make, 16-fold. `input`: where the unit's inputs begin. A row's sums become floats at once: those of all rows
+// would not fit the registers, and storing whole vectors is dear.
 template <int KEPT, int FIRST, int COUNT, int R, int P>
-ADTRIE_INLINE inline void sparse_block(TileRows x, const Unit* units, int64_t tables, __m512i sums[R][P]) {
+ADTRIE_INLINE inline void sparse_block(TileRows x, const Unit* units, int64_t input, int block, vf part[R][P]) {
   constexpr bool kStart = R > 2;  // many rows: the offset is their start; few: a chain of its own, taken off last
   const __m512i half = _mm512_set1_epi8(static_cast<char>(128)), zero = _mm512_setzero_si512();
   __m512i offset[P];
@@ -145,18 +175,23 @@ ADTRIE_INLINE inline void sparse_block(TileRows x, const Unit* units, int64_t ta
   }
   ADTRIE_UNROLL
   for (int r = 0; r < R; ++r) {
-    const uint8_t* gather = x.gather + 2 * r * x.stride + tables;
+    const Tables tables(x.gather + 2 * r * x.stride + input, x.stride);
+    const vf step = vset(x.scales[r * x.blocks + block]);
+    __m512i sums[P];
     ADTRIE_UNROLL
-    for (int p = 0; p < P; ++p) sums[r][p] = kStart ? offset[p] : zero;
+    for (int p = 0; p < P; ++p) sums[p] = kStart ? offset[p] : zero;
     ADTRIE_UNROLL
     for (int s = FIRST; s < FIRST + COUNT; ++s) {
-      const __m512i table = broadcast16(gather + table_of<KEPT>(s));
+      const __m512i table = tables.of(s, sixteen_of<KEPT>(s));
       ADTRIE_UNROLL
       for (int p = 0; p < P; ++p)
-        sums[r][p] = _mm512_dpbusd_epi32(sums[r][p], _mm512_shuffle_epi8(table, units[p].index[s]), units[p].weight[s]);
+        sums[p] = _mm512_dpbusd_epi32(sums[p], gathered(table, units[p].index[s]), units[p].weight[s]);
     }
     ADTRIE_UNROLL
-    for (int p = 0; !kStart && p < P; ++p) sums[r][p] = _mm512_sub_epi32(sums[r][p], offset[p]);
+    for (int p = 0; p < P; ++p) {
+      if (!kStart) sums[p] = _mm512_sub_epi32(sums[p], offset[p]);
+      part[r][p] = vfma(_mm512_cvtepi32_ps(sums[p]), step, part[r][p]);
+    }
   }
 }
 
@@ -204,8 +239,7 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
     ADTRIE_UNROLL
     for (int p = 0; p < P; ++p) part[r][p] = vset(0.0f), vstore(total[r][p], vset(0.0f));
   int in_group = 0, group = 0, until_fetch = turn.index;
-  const auto close_block = [&](int block, const __m512i sums[R][P]) ADTRIE_INLINE {
-    add_block<R, P>(x, block, sums, part);
+  const auto close_block = [&](int block) ADTRIE_INLINE {
     if (++in_group < per_group) return;
     float weight[R];  // of the minima
     ADTRIE_UNROLL
@@ -224,28 +258,29 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
     in_group = 0, ++group;
   };
   for (int b = 0; b < blocks; b += kWide) {
-    for (int i = 0; FETCH && i < kLines; i += kDense ? 1 : 2) {  // of three, the hardware fetches one beside another
+    for (int i = 0; FETCH && i < kLines; ++i) {
       if (until_fetch-- > 0) continue;
       until_fetch = turn.count - 1;
       ADTRIE_UNROLL
       for (int p = 0; p < P; ++p)
         _mm_prefetch(reinterpret_cast<const char*>(codes[p] + turn.ahead + i * 64), _MM_HINT_T1);
     }
-    __m512i sums[R][P];
     if constexpr (kDense) {
+      __m512i sums[R][P];
       dense_block<kNibbles, MINS, R, P>(x, zero, codes, b, sums);
-      close_block(b, sums);
+      add_block<R, P>(x, b, sums, part);
+      close_block(b);
     } else {
       constexpr int kKept = FORM == Format::kS24 ? 2 : 1;
       Unit units[P];
       ADTRIE_UNROLL
       for (int p = 0; p < P; ++p) units[p] = decode_unit<kKept>(codes[p]);
-      sparse_block<kKept, 0, 4 / kWide, R, P>(x, units, b * 64, sums);
-      close_block(b, sums);
+      sparse_block<kKept, 0, 4 / kWide, R, P>(x, units, b * kBlock, b, part);
+      close_block(b);
       if constexpr (kWide == 2)
         if (b + 1 < blocks) {
-          sparse_block<kKept, 2, 2, R, P>(x, units, b * 64, sums);
-          close_block(b + 1, sums);
+          sparse_block<kKept, 2, 2, R, P>(x, units, b * kBlock, b + 1, part);
+          close_block(b + 1);
         }
     }
     ADTRIE_UNROLL
@@ -263,7 +298,7 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
 // Rows and panels of a tile: as many as keep their sums in registers (dense), or share a decoded unit well.
 constexpr bool is_dense(Format form) { return form == Format::kQ4 || form == Format::kQ8; }
 constexpr int rows_of(Format form) { return is_dense(form) ? 4 : 8; }
-constexpr int panels_of(Format form, int rows) { return is_dense(form) ? 3 : form == Format::kS14 && rows > 2 ? 1 : 2; }
+constexpr int panels_of(Format form, int rows) { return is_dense(form) ? 3 : rows > 2 ? 1 : 2; }
 
 template <Format FORM, bool MINS, int R>
 void dispatch_i8(const Call& c, const Stripe* stripes, int count, int row, int rows, Turn turn) {
@@ -293,16 +328,6 @@ void panels_i8(const Call& c, const Stripe* stripes, int count, int rows) {
       const int row = rows * t / tiles, next = rows * (t + 1) / tiles;
       dispatch_i8<FORM, MINS, kRows>(c, stripes + i, some, row, next - row, {t, tiles, ahead});
     }
-  }
-}
-
-void gather_row(const int8_t* codes, int n, uint8_t* gather) {
-  const __m128i half = _mm_set1_epi8(static_cast<char>(128));
-  const __m128i turn = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  for (int k = 0; k < n; k += 16, gather += 32) {
-    const __m128i x = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + k)), half);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(gather), x);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(gather + 16), _mm_shuffle_epi8(x, turn));
   }
 }
 

@@ -79,8 +79,9 @@ static inline Panels panels_from(Panels w, int begin) {
 }
 
 // 8-bit activations: codes int8[rows, K], scales float[rows, K/32], sums int32[rows, K/32] (sum of codes).
-// gather uint8[rows, 2 K], for sparse panels only: per 16 inputs, codes + 128 in order, then the same as a
-// transposed 4 x 4 table (input 4 b + p at 4 p + b).
+// gather uint8[rows, 2, K] and kGatherSlack bytes, for sparse panels only: codes + 128 in order, then the same with
+// every 16 inputs as a transposed 4 x 4 table (input 4 b + p at 4 p + b).
+constexpr int kGatherSlack = 64;  // may be read behind the last row
 struct Int8Rows {
   const int8_t* codes;
   const float* scales;
@@ -131,8 +132,8 @@ struct KernelTable {
                      int64_t y_stride, bool add);
   void (*gemm_q_i8)(const Panels&, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t y_stride,
                     bool add, const GemmPlan&, const void* next);
-  // One row of Int8Rows::gather of n inputs, n % 16 == 0.
-  void (*gather_row)(const int8_t* codes, int n, uint8_t* gather);
+  // Both forms of Int8Rows::gather of n inputs, n % 16 == 0.
+  void (*gather_row)(const int8_t* codes, int n, uint8_t* plain, uint8_t* turned);
   // Per block of 32: scale = max|x| / 127, code = round-half-even(x * 127 / max|x|).
   void (*quantize_row)(const float* x, int n, int8_t* codes, float* scales, int32_t* sums);
   void (*rms_norm)(const float* x, const float* weight, float epsilon, int n, float* y);
@@ -152,8 +153,9 @@ struct KernelTable {
 const KernelTable& scalar_kernels();
 const KernelTable* avx2_kernels();    // nullptr where not compiled in
 const KernelTable* avx512_kernels();  // needs F, BW, VL, DQ, VNNI
+const KernelTable* avx512vbmi_kernels();  // the same and VBMI
 
-// Best table this CPU can run, or the one named ("scalar" | "avx2" | "avx512"); nullptr if it cannot run here.
+// Best table this CPU can run, or the one named ("scalar" | "avx2" | "avx512" | "avx512vbmi"); nullptr if it cannot run here.
 const KernelTable* select_kernels(const char* name);
 
 }  // namespace adtrie

@@ -2,41 +2,7 @@
 #include "kernels.h"
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VNNI__)
-#include <immintrin.h>
-
-namespace adtrie {
-namespace {
-
-using vf = __m512;
-constexpr int W = 16;
-inline vf vset(float x) { return _mm512_set1_ps(x); }
-inline vf vload(const float* p) { return _mm512_loadu_ps(p); }
-inline void vstore(float* p, vf v) { _mm512_storeu_ps(p, v); }
-inline vf vadd(vf a, vf b) { return _mm512_add_ps(a, b); }
-inline vf vsub(vf a, vf b) { return _mm512_sub_ps(a, b); }
-inline vf vmul(vf a, vf b) { return _mm512_mul_ps(a, b); }
-inline vf vdiv(vf a, vf b) { return _mm512_div_ps(a, b); }
-inline vf vmax(vf a, vf b) { return _mm512_max_ps(a, b); }
-inline vf vmin(vf a, vf b) { return _mm512_min_ps(a, b); }
-inline vf vfma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
-inline vf vround(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-inline vf vscale2(vf a, vf n) { return _mm512_scalef_ps(a, n); }
-inline vf vhalf(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
-inline vf vcode(const uint8_t* p, int j, int nibble, int zero) {
-  const __m512i word = _mm512_loadu_si512(p);
-  const __m512i code = _mm512_and_si512(_mm512_srli_epi32(word, 8 * j + (nibble == 1 ? 4 : 0)),
-                                        _mm512_set1_epi32(nibble < 0 ? 255 : 15));
-  return _mm512_cvtepi32_ps(_mm512_sub_epi32(code, _mm512_set1_epi32(zero)));
-}
-inline vf vbf16(const uint8_t* p, int odd) {
-  const __m512i pair = _mm512_loadu_si512(p);
-  return _mm512_castsi512_ps(odd ? _mm512_and_si512(pair, _mm512_set1_epi32(static_cast<int>(0xffff0000)))
-                                 : _mm512_slli_epi32(pair, 16));
-}
-
-}  // namespace
-}  // namespace adtrie
-
+#include "vectors_avx512.h"
 #include "kernels_float.h"
 #include "attention.h"
 #include "int8_many_avx512.h"
@@ -55,6 +21,16 @@ void quantize_row(const float* x, int n, int8_t* codes, float* scales, int32_t* 
     _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + b * kBlock + 16), _mm512_cvtepi32_epi8(q1));
     scales[b] = peak / 127.0f;
     sums[b] = _mm512_reduce_add_epi32(_mm512_add_epi32(q0, q1));
+  }
+}
+
+void gather_row(const int8_t* codes, int n, uint8_t* plain, uint8_t* turned) {
+  const __m128i half = _mm_set1_epi8(static_cast<char>(128));
+  const __m128i turn = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  for (int k = 0; k < n; k += 16) {
+    const __m128i x = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + k)), half);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(plain + k), x);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(turned + k), _mm_shuffle_epi8(x, turn));
   }
 }
 

@@ -106,12 +106,9 @@ void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows,
   });
 }
 
-void gather_row(const int8_t* codes, int n, uint8_t* gather) {
-  for (int k = 0; k < n; ++k) {
-    const int j = k % 16;
-    uint8_t* tables = gather + k / 16 * 32;
-    tables[j] = tables[16 + j % 4 * 4 + j / 4] = static_cast<uint8_t>(codes[k] + 128);
-  }
+void gather_row(const int8_t* codes, int n, uint8_t* plain, uint8_t* turned) {
+  for (int k = 0; k < n; ++k)
+    plain[k] = turned[k / 16 * 16 + k % 4 * 4 + k % 16 / 4] = static_cast<uint8_t>(codes[k] + 128);
 }
 
 void quantize_row(const float* x, int n, int8_t* codes, float* scales, int32_t* sums) {

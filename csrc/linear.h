@@ -21,7 +21,7 @@ struct Int8Buffer {
     if (scales.size() < blocks) scales.resize(blocks), sums.resize(blocks);
   }
   void resize_gather(int rows, int num_inputs) {
-    const size_t bytes = static_cast<size_t>(rows) * num_inputs * 2;
+    const size_t bytes = static_cast<size_t>(rows) * num_inputs * 2 + kGatherSlack;
     if (gather.size() < bytes) gather.resize(bytes);
   }
   void quantize(const KernelTable& kernels, int r, const float* x, int width, bool sparse) {
@@ -32,7 +32,9 @@ struct Int8Buffer {
     const int64_t block = static_cast<int64_t>(r) * (width / kBlock) + begin / kBlock;
     const int64_t at = static_cast<int64_t>(r) * width + begin;
     kernels.quantize_row(x, count, codes.data() + at, scales.data() + block, sums.data() + block);
-    if (sparse) kernels.gather_row(codes.data() + at, count, gather.data() + 2 * at);
+    if (!sparse) return;
+    uint8_t* plain = gather.data() + static_cast<int64_t>(r) * width * 2 + begin;
+    kernels.gather_row(codes.data() + at, count, plain, plain + width);
   }
   Int8Rows from(int first, int width) const {
     const int64_t blocks = width / kBlock;
