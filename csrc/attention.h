@@ -55,7 +55,7 @@ void run_scores(const AttendTile& t, int first, Run run, float* scores) {
 // out[h][c...] += weights times the values of one run, summed in path order.
 template <int Q>
 void run_values(const AttendTile& t, int first, Run run, const float* weights) {
-  constexpr int kWide = W == 1 ? 1 : W == 8 ? 2 : 4;  // vectors of d kept in registers at a time
+  constexpr int kWide = W == 1 ? 1 : W == 8 || Q > 6 ? 2 : 4;  // vectors of d kept in registers at a time
   for (int c = 0; c < t.d; c += kWide * W) {
     const int wide = (t.d - c) / W < kWide ? (t.d - c) / W : kWide;
     vf acc[Q][kWide];

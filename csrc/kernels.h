@@ -95,7 +95,7 @@ struct Run {
   int32_t start, length;
 };
 
-constexpr int kMaxQueries = 6;  // queries of one attention tile: that many rows of sums fit the registers
+constexpr int kMaxQueries = 8;  // queries of one attention tile: two vectors of sums of each fit the registers
 
 // Queries of a few rows that share one key/value head, rows ascending, `heads` queries per row.
 // q[i] [D] already scaled, out[i] [D]; runs[r] is the path of row r; D % 16 == 0.
