@@ -149,7 +149,8 @@ def profile(engine: Engine, run: Any, times: int) -> dict[str, Any]:
 def measure(name: str, threads: int | None, repeats: int, head_bits: int, clock: Clock) -> dict[str, Any]:
     """Medians over interleaved samples of one shape."""
     spec = SHAPES[name]
-    engine = Engine(RandomWeights(spec, head_bits), threads=threads)
+    engine = Engine(RandomWeights(spec, head_bits, f"random {name}"), threads=threads)
+    engine.latency()  # and with it the plan that a user gets
     below = engine.session(np.arange(CONTEXT, dtype=np.int32))
     fresh = engine.session()
     decode(below)

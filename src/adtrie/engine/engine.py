@@ -300,6 +300,6 @@ def _checked_isa(isa: str) -> str:
         return str(_core.isa(isa))
     except ValueError:
         raise InputError(
-            f"ADTRIE_ISA or isa: expected scalar, avx2, avx512 or avx512vbmi, available here, got {isa!r:.60}; "
-            "'adtrie doctor' lists them"
+            "ADTRIE_ISA or isa: expected an instruction set that is available here, such as scalar, avx2 or "
+            f"avx512, got {isa!r:.60}; 'adtrie doctor' lists them"
         ) from None
