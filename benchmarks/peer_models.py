@@ -32,7 +32,7 @@ from benchmarks.peers.setup import HERE, ensure_peer, peer_environment
 
 FOLDER = ROOT / "build" / "bench" / "models"
 REAL = "135m"
-GROUP = 64
+GROUP, EMBEDDING_GROUP = 64, 32
 ALL_DENSE = (DENSE,)
 MIXED = (2, 1, 1)  # survivors of four of neighbouring panels of 16 rows, over and over
 
@@ -126,12 +126,12 @@ def _exported(what: str) -> Callable[[str, Path], None]:
 
 
 def _packed(mlp: tuple[int, ...]) -> Callable[[str, Path], None]:
-    """INT4 in groups of 64, embedding and head INT8; survivors of MLP panels as given, over and over."""
+    """INT4 in groups of 64, embedding and head of 32; survivors of MLP panels as given, over and over."""
 
     def choose(name: str, size: tuple[int, int]) -> Choice:
         panels = num_panels(size[0])
         if name in ("embed", "head"):
-            return Choice(name, 8, GROUP, ALL_DENSE * panels)
+            return Choice(name, 4, EMBEDDING_GROUP, ALL_DENSE * panels)
         kept = mlp if name.split(".")[-1] in ("gate", "up", "down") else ALL_DENSE
         return Choice(name, 4, GROUP, tuple(np.resize(kept, panels).tolist()))
 
@@ -165,7 +165,7 @@ def _repeated(weights: NDArray[np.float32], choice: Choice) -> PackedLinear:
 
 
 def _tuned(preset: str, *options: str) -> Callable[[str, Path], None]:
-    """SmolLM2 with the shipped adapter, compressed by the command that users have, on few tokens: for speed."""
+    """SmolLM2 with the shipped adapter, compressed by the users' command, on few tokens: it is for speed."""
 
     def make(shape: str, out: Path) -> None:
         if shape != REAL:
