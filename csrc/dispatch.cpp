@@ -24,15 +24,26 @@ bool has_avx512() {
 #endif
 }
 
+bool has_avx512bf16() {
+#if defined(__x86_64__)
+  return has_avx512() && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 const KernelTable* select_kernels(const char* name) {
-  const KernelTable* avx512 = has_avx512() ? avx512_kernels() : nullptr;
-  const KernelTable* avx2 = has_avx2() ? avx2_kernels() : nullptr;
-  if (name == nullptr || *name == '\0') return avx512 ? avx512 : avx2 ? avx2 : &scalar_kernels();
-  if (std::strcmp(name, "avx512") == 0) return avx512;
-  if (std::strcmp(name, "avx2") == 0) return avx2;
-  if (std::strcmp(name, "scalar") == 0) return &scalar_kernels();
+  const KernelTable* const best_first[] = {
+      has_avx512bf16() ? avx512bf16_kernels() : nullptr,
+      has_avx512() ? avx512_kernels() : nullptr,
+      has_avx2() ? avx2_kernels() : nullptr,
+      &scalar_kernels(),
+  };
+  const bool any = name == nullptr || *name == '\0';
+  for (const KernelTable* table : best_first)
+    if (table && (any || std::strcmp(table->name, name) == 0)) return table;
   return nullptr;
 }
 

@@ -12,4 +12,4 @@ def available(name: str) -> bool:
         return False
 
 
-ISAS = [name for name in ("scalar", "avx2", "avx512") if available(name)]
+ISAS = [name for name in ("scalar", "avx2", "avx512", "avx512bf16") if available(name)]
