@@ -21,7 +21,7 @@ from rich.table import Table
 from adtrie import _core
 from adtrie.compress.sparsify import best_of_four
 from adtrie.config import QuantizedMatrix
-from adtrie.engine.reference import multiply_int8
+from adtrie.engine.reference import multiply_bfloat16, multiply_int8
 from adtrie.format.codes import CompressedLinear
 from adtrie.format.panels import PackedLinear, pack
 from benchmarks import machine
@@ -107,7 +107,7 @@ def measure_level(name: str, dense_mib: float, isas: list[str], rounds: int) -> 
     for isa, rows, pattern in itertools.product(isas, ROWS, PATTERNS):
         few = tuple(np.ascontiguousarray(part[:rows]) for part in x)
         jobs[pattern, isa, rows] = lambda n, c=cores[pattern], f=few, i=isa: c.time_int8(*f, i, n)
-    jobs |= _bfloat16_jobs(base * times * 4, isas[0], sizes)  # a quarter of the outputs: the bytes of dense
+    jobs |= _bfloat16_jobs(base * times * 4, inputs, sizes)  # a quarter of the outputs: the bytes of dense
     seconds, rates = _rounds(jobs, sizes, rounds)
     rows_out = []
     for (pattern, isa, rows), values in seconds.items():
@@ -129,14 +129,21 @@ def measure_level(name: str, dense_mib: float, isas: list[str], rounds: int) -> 
 
 
 def _bfloat16_jobs(
-    num_outputs: int, isa: str, sizes: dict[str, int]
+    num_outputs: int, x: NDArray[np.float32], sizes: dict[str, int]
 ) -> dict[tuple[str, str, int], Callable[[int], list[float]]]:
-    """The uncompressed baseline, one row."""
+    """The uncompressed baseline, activations in bfloat16 too, on the best instruction set."""
+    isa = _core.isa()
     values = np.random.default_rng(2).normal(size=(1024, NUM_INPUTS)).astype(np.float32)
+    checked = _core.Linear.bfloat16(values[:32].copy())
+    if (checked.multiply(x, isa, "bfloat16") != multiply_bfloat16(values[:32], x)).any():
+        raise SystemExit("bfloat16 differs from the reference: nothing was timed")
     core = _core.Linear.bfloat16(np.resize(values, (num_outputs, NUM_INPUTS)))
     sizes["bfloat16"] = core.num_bytes
-    x = values[:1].copy()
-    return {("bfloat16", isa, 1): lambda n: core.time_float(x, isa, n)}
+    inputs = {rows: x[:rows].copy() for rows in ROWS}
+    return {
+        ("bfloat16", isa, rows): lambda n, f=few: core.time_float(f, isa, n, "bfloat16")
+        for rows, few in inputs.items()
+    }
 
 
 def _rounds(

@@ -179,12 +179,11 @@ class Bench:
         return ReplacedSource(self.source, values)
 
     def full_model(self) -> Model:
-        """The tuned model in full precision."""
+        """The tuned model in full precision: activations in the form of the weights, the faster baseline."""
         return load_model(
             self.model_name,
             adapter=self.scenario.task,
             weights=full_format(),
-            activations="float32",
             threads=self.threads,
         )
 

@@ -95,10 +95,10 @@ NB_MODULE(_core, m) {
       .def(
           "__init__",
           [](Transformer* self, int num_layers, int hidden, int intermediate, int num_heads, int num_kv_heads,
-             int head_size, int vocab, int max_positions, float rms_epsilon, bool int8_activations,
+             int head_size, int vocab, int max_positions, float rms_epsilon, const std::string& activations,
              const std::string& isa, int num_threads) {
             const Shape shape = {num_layers, hidden,        intermediate, num_heads,       num_kv_heads, head_size,
-                                 vocab,      max_positions, rms_epsilon,  int8_activations};
+                                 vocab,      max_positions, rms_epsilon,  activations_named(activations)};
             check(num_layers > 0 && hidden > 0 && intermediate > 0 && num_heads > 0 && num_kv_heads > 0 &&
                       head_size > 0 && head_size % 2 == 0 && vocab > 0 && max_positions > 0 &&
                       num_heads % num_kv_heads == 0 && num_threads > 0 && num_threads <= 256,
@@ -107,7 +107,7 @@ NB_MODULE(_core, m) {
           },
           nb::kw_only(), nb::arg("num_layers"), nb::arg("hidden"), nb::arg("intermediate"), nb::arg("num_heads"),
           nb::arg("num_kv_heads"), nb::arg("head_size"), nb::arg("vocab"), nb::arg("max_positions"),
-          nb::arg("rms_epsilon"), nb::arg("int8_activations"), nb::arg("isa"), nb::arg("num_threads"))
+          nb::arg("rms_epsilon"), nb::arg("activations"), nb::arg("isa"), nb::arg("num_threads"))
       .def("set_vector",
            [](Transformer& self, int layer, const std::string& name, Array<float, 1> values) {
              vector_slot(self, layer, name).assign(values.data(), values.data() + values.size());

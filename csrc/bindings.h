@@ -40,6 +40,13 @@ inline const KernelTable& kernels_named(const std::string& name) {
   return *table;
 }
 
+inline Activations activations_named(const std::string& name) {
+  if (name == "int8") return Activations::kI8;
+  if (name == "bfloat16") return Activations::kBF16;
+  check(name == "float32", "activations: expected int8, bfloat16 or float32");
+  return Activations::kF32;
+}
+
 // Keeps a Python array alive; its last reference may go without the interpreter's lock.
 template <typename A>
 std::shared_ptr<const void> held(const A& array) {

@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "bindings.h"
+#include "linear.h"
 #include "parallel.h"
 
 namespace adtrie {
@@ -26,16 +27,23 @@ std::vector<double> seconds_of_each(int repeats, F run) {
   return seconds;
 }
 
-// out[T, padded N] = W x, `repeats` times; seconds of each.
-std::vector<double> multiply_float(const Panels& w, Array<float, 2> x, const std::string& isa, int repeats,
-                                   std::vector<float>& out) {
+// out[T, padded N] = W x, `repeats` times; seconds of each, without what prepares the activations.
+std::vector<double> multiply_float(const Panels& w, Array<float, 2> x, const std::string& isa,
+                                   const std::string& activations, int repeats, std::vector<float>& out) {
   const KernelTable& kernels = kernels_named(isa);
-  check(static_cast<int>(x.shape(1)) == w.num_inputs, "x: wrong width");
-  out.resize(x.shape(0) * padded_outputs(w));
+  const Activations form = activations_named(activations);
+  const int rows = static_cast<int>(x.shape(0)), width = w.num_inputs;
+  check(static_cast<int>(x.shape(1)) == width, "x: wrong width");
+  check(form == Activations::kF32 || (form == Activations::kBF16 && taken(w, form) == form),
+        "activations: float32 expected, or bfloat16 for a linear in bfloat16");
+  PreparedRows prepared;
+  prepared.resize(kernels, form, rows, width, false);
+  for (int r = 0; r < rows; ++r)
+    prepared.prepare(kernels, form, r, x.data() + static_cast<int64_t>(r) * width, width, false);
+  out.resize(rows * padded_outputs(w));
   return seconds_of_each(repeats, [&] {
-    (w.group == 0 ? kernels.gemm_f32 : kernels.gemm_q_f32)(w, 0, w.num_panels, x.data(), w.num_inputs,
-                                                           static_cast<int>(x.shape(0)), out.data(),
-                                                           padded_outputs(w), false);
+    multiply(kernels, w, 0, w.num_panels, {x.data(), width, &prepared}, form, 0, rows, out.data(), padded_outputs(w),
+             false, {});
   });
 }
 
@@ -166,12 +174,13 @@ void bind_linear(nb::module_& m) {
              return owned(std::move(out), {count});
            })
       .def("multiply",
-           [](const Linear& self, Array<float, 2> x, const std::string& isa) {
+           [](const Linear& self, Array<float, 2> x, const std::string& isa, const std::string& activations) {
              std::vector<float> out;
-             multiply_float(self.panels, x, isa, 1, out);
+             multiply_float(self.panels, x, isa, activations, 1, out);
              return owned(std::move(out), {x.shape(0), padded_outputs(self.panels)});
            },
-           "y float32[T, padded N] by float activations.")
+           nb::arg("x"), nb::arg("isa"), nb::arg("activations") = "float32",
+           "y float32[T, padded N] by float activations, or by those rounded to bfloat16.")
       .def("multiply_int8",
            [](const Linear& self, Array<int8_t, 2> codes, Array<float, 2> scales, Array<int32_t, 2> sums,
               const std::string& isa, bool widen, int panels, int ahead) {
@@ -183,11 +192,13 @@ void bind_linear(nb::module_& m) {
            nb::arg("panels") = 6, nb::arg("ahead") = 1,
            "y float32[T, padded N] by 8-bit activations: codes[T, K], scales[T, K/32], sums[T, K/32].")
       .def("time_float",
-           [](const Linear& self, Array<float, 2> x, const std::string& isa, int repeats) {
+           [](const Linear& self, Array<float, 2> x, const std::string& isa, int repeats,
+              const std::string& activations) {
              std::vector<float> out;
-             return multiply_float(self.panels, x, isa, repeats, out);
+             return multiply_float(self.panels, x, isa, activations, repeats, out);
            },
-           nb::arg("x"), nb::arg("isa"), nb::arg("repeats"), "Seconds of each of so many multiplications in a row.")
+           nb::arg("x"), nb::arg("isa"), nb::arg("repeats"), nb::arg("activations") = "float32",
+           "Seconds of each of so many multiplications in a row.")
       .def("time_int8",
            [](const Linear& self, Array<int8_t, 2> codes, Array<float, 2> scales, Array<int32_t, 2> sums,
               const std::string& isa, int repeats, bool widen, int panels, int ahead) {

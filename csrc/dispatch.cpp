@@ -32,10 +32,19 @@ bool has_avx512vbmi() {
 #endif
 }
 
+bool has_avx512bf16() {
+#if defined(__x86_64__)
+  return has_avx512vbmi() && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 const KernelTable* select_kernels(const char* name) {
   const KernelTable* const best_first[] = {
+      has_avx512bf16() ? avx512bf16_kernels() : nullptr,
       has_avx512vbmi() ? avx512vbmi_kernels() : nullptr,
       has_avx512() ? avx512_kernels() : nullptr,
       has_avx2() ? avx2_kernels() : nullptr,

@@ -1,7 +1,7 @@
 // The layers of one pass, stage by stage: what every thread does between two barriers. Per layer
-//   norm, 8-bit form, q k v (and the heads placed) | attention, 8-bit form | o | norm, 8-bit form, gate, up,
-//   SwiGLU, 8-bit form | down
-// with the choices of a RowPlan. In the last layer only the rows go on whose hidden states were asked for.
+//   norm, form, q k v (and the heads placed) | attention, form | o | norm, form, gate, up, SwiGLU, form | down
+// where "form" makes of floats what the linears take (linear.h), with the choices of a RowPlan. In the last layer only
+// the rows go on whose hidden states were asked for.
 #include <algorithm>
 #include <cstring>
 
@@ -67,7 +67,7 @@ struct Cache::Worker {
   Range mine(const Panels& w) const {
     return split_bytes(w.num_panels, thread, num_threads, [&](int panel) { return bytes_before(w, panel); });
   }
-  bool int8(const Panels& w) const { return wants_int8(w, shape.int8_activations); }
+  bool prepared(const Panels& w) const { return wants_prepared(w, shape.activations); }
   float* row(std::vector<float>& values, int r, int width) const {
     return values.data() + static_cast<int64_t>(r) * width;
   }
@@ -85,7 +85,7 @@ struct Cache::Worker {
 
   void apply(const Panels& w, Range panels, const Inputs& x, float* y, int64_t stride, bool add, const GemmPlan& gemm,
              const void* next) {
-    multiply(kernels, w, panels.begin, panels.end, x, shape.int8_activations, 0, rows, y, stride, add, gemm, next);
+    multiply(kernels, w, panels.begin, panels.end, x, shape.activations, 0, rows, y, stride, add, gemm, next);
   }
   // Where this thread begins to read a linear that it takes its part of.
   const void* part(const Panels& w) const { return panel_data(w, std::min(mine(w).begin, w.num_panels - 1)); }
@@ -98,12 +98,12 @@ struct Cache::Worker {
       meet(stage);
   }
 
-  // 8-bit form of input rows, by every thread alone for all of them or shared out.
+  // The form of input rows that linears take, by every thread alone for all of them or shared out.
   Inputs prepare(Stage stage, bool alone, bool wanted, bool gather, const float* values, int64_t stride, int width) {
-    Int8Buffer& into = s.local[alone ? thread : 0].int8;
+    PreparedRows& into = s.local[alone ? thread : 0].prepared;
     const Range range = alone ? Range{0, rows} : mine(rows);
     for (int r = range.begin; wanted && r < range.end; ++r)
-      into.quantize(kernels, r, values + r * stride, width, gather);
+      into.prepare(kernels, shape.activations, r, values + r * stride, width, gather);
     end(stage, alone);
     return {values, stride, &into};
   }
@@ -120,7 +120,8 @@ struct Cache::Worker {
   // Whole heads for each thread where that divides the work well enough, else panels and one more barrier.
   void project(int index) {
     const Layer& l = model.layers[index];
-    const bool wanted = int8(l.q) || int8(l.k) || int8(l.v), gather = l.q.sparse || l.k.sparse || l.v.sparse;
+    const bool wanted = prepared(l.q) || prepared(l.k) || prepared(l.v);
+    const bool gather = l.q.sparse || l.k.sparse || l.v.sparse;
     const Inputs x = normalise(Stage::kNorm, plan.norm_alone, l.attn_norm, wanted, gather);
     const int heads = shape.num_heads, kv_heads = shape.num_kv_heads, per_head = shape.head_size / kPanel;
     if (plan.whole_heads && shape.head_size % kPanel == 0) {
@@ -148,9 +149,10 @@ struct Cache::Worker {
   void output(int index) {
     const Layer& l = model.layers[index];
     const int width = shape.num_heads * shape.head_size;
-    const Inputs x = cache.attends_int8(index)
-                         ? Inputs{s.attended.data(), s.q_width, &s.attended8}
-                         : prepare(Stage::kO, plan.norm_alone, int8(l.o), l.o.sparse, s.attended.data(), s.q_width, width);
+    const Inputs x = cache.attends_prepared(index)
+                         ? Inputs{s.attended.data(), s.q_width, &s.for_o}
+                         : prepare(Stage::kO, plan.norm_alone, prepared(l.o), l.o.sparse, s.attended.data(),
+                                   s.q_width, width);
     const Range panels = mine(l.o);
     apply(l.o, panels, x, s.x.data(), s.hidden, true, plan.o, part(l.gate));
     if (!l.o_bias.empty())
@@ -163,9 +165,9 @@ struct Cache::Worker {
   // Gate, up and their product a few panels at a time, so that they never leave the near caches as floats.
   void gate(int index) {
     const Layer& l = model.layers[index];
-    const Inputs x = normalise(Stage::kMlpNorm, plan.mlp_norm_alone, l.mlp_norm, int8(l.gate) || int8(l.up),
+    const Inputs x = normalise(Stage::kMlpNorm, plan.mlp_norm_alone, l.mlp_norm, prepared(l.gate) || prepared(l.up),
                                l.gate.sparse || l.up.sparse);
-    const bool quantize = int8(l.down);
+    const bool prepares = prepared(l.down);
     Scratch::Local& own = s.local[thread];
     const Range all = split_pairs(l.gate, l.up, thread, num_threads);
     const int step = plan.gate_panels > 0 ? plan.gate_panels : std::max(all.end - all.begin, 1);
@@ -175,17 +177,17 @@ struct Cache::Worker {
       apply(panels_from(l.gate, p), {0, count}, x, own.gate.data(), width, false, plan.gate_up, panel_data(l.up, p));
       apply(panels_from(l.up, p), {0, count}, x, own.up.data(), width, false, plan.gate_up, next);
       for (int r = 0; r < rows; ++r) {
-        float* product = quantize ? row(own.gate, r, width) : row(s.gated, r, s.inner) + column;
+        float* product = prepares ? row(own.gate, r, width) : row(s.gated, r, s.inner) + column;
         kernels.swiglu(row(own.gate, r, width), row(own.up, r, width), width, product);
-        if (quantize)
-          s.gated8.quantize_part(kernels, r, product, shape.intermediate, column,
-                                 std::min(width, shape.intermediate - column), l.down.sparse);
+        if (prepares)
+          s.for_down.prepare_part(kernels, shape.activations, r, product, shape.intermediate, column,
+                                  std::min(width, shape.intermediate - column), l.down.sparse);
       }
     }
     meet(Stage::kGateUp);
     if (stopped()) return;
     const Panels& after = index + 1 < shape.num_layers ? model.layers[index + 1].q : model.head;
-    apply(l.down, mine(l.down), {s.gated.data(), s.inner, &s.gated8}, s.x.data(), s.hidden, true, plan.down,
+    apply(l.down, mine(l.down), {s.gated.data(), s.inner, &s.for_down}, s.x.data(), s.hidden, true, plan.down,
           part(after));
     meet(Stage::kDown);
   }
@@ -240,7 +242,8 @@ int Cache::forward_chunk(const int32_t* tokens, const int32_t* places, int num_t
   int longest = 0;
   for (int i = 0; i < num_tokens; ++i) longest = std::max(longest, rows_->lengths[places[i]]);
   s.resize(shape, model_.head_stride(), num_tokens, longest, plan);
-  if (shape.int8_activations) s.resize_int8(shape, num_tokens, plan, any_sparse(model_.layers));
+  if (shape.activations != Activations::kF32)
+    s.resize_prepared(model_.kernels(), shape, num_tokens, plan, any_sparse(model_.layers));
   collect_runs(places, num_tokens);
   s.asked.clear();
   for (int r = 0; r < num_tokens; ++r)

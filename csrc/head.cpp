@@ -15,20 +15,18 @@ constexpr int kPiecePanels = 64, kPieceTokens = kPiecePanels * kPanel, kTileRows
 constexpr int kMeeting = 1;  // of all threads, the only one here
 
 struct HeadInputs {
-  std::vector<float> values;
-  Int8Buffer int8;
+  PreparedRows prepared;
   Inputs inputs{};
 };
 
 void prepare_head(Transformer& model, const float* hidden, int num_rows, HeadInputs& in) {
   const Shape& shape = model.shape();
-  in.inputs = {hidden, shape.hidden, &in.int8};
-  if (!wants_int8(model.head, shape.int8_activations)) return;
-  in.int8.resize(num_rows, shape.hidden);
-  if (model.head.sparse) in.int8.resize_gather(num_rows, shape.hidden);
+  in.inputs = {hidden, shape.hidden, &in.prepared};
+  if (!wants_prepared(model.head, shape.activations)) return;
+  in.prepared.resize(model.kernels(), shape.activations, num_rows, shape.hidden, model.head.sparse);
   for (int r = 0; r < num_rows; ++r)
-    in.int8.quantize(model.kernels(), r, hidden + static_cast<int64_t>(r) * shape.hidden, shape.hidden,
-                     model.head.sparse);
+    in.prepared.prepare(model.kernels(), shape.activations, r, hidden + static_cast<int64_t>(r) * shape.hidden,
+                        shape.hidden, model.head.sparse);
 }
 
 void raw_scores(Transformer& model, const HeadInputs& in, int num_rows, const int64_t* ptr, const int32_t* tokens,
@@ -52,7 +50,7 @@ void raw_scores(Transformer& model, const HeadInputs& in, int num_rows, const in
         const int rows = std::min(kTileRows, num_rows - first);
         if (stop && thread == 0) stop->look(kMeeting);
         if (stop && stop->stopped()) break;
-        multiply(kernels, panels_from(head, begin), 0, end - begin, in.inputs, shape.int8_activations, first, rows,
+        multiply(kernels, panels_from(head, begin), 0, end - begin, in.inputs, shape.activations, first, rows,
                  tile.data(), kPieceTokens, false, model.schedule.of(num_rows).head);
         for (int r = 0; r < rows; ++r) {
           const float* logits = tile.data() + static_cast<int64_t>(r) * kPieceTokens;
@@ -106,7 +104,7 @@ void renormalised_scores(Transformer& model, const HeadInputs& in, int num_rows,
     for (int i = mine.begin; i < mine.end; ++i) {
       const Item& item = items[i];
       float logits[kPanel];
-      multiply(model.kernels(), panels_from(model.head, item.panel), 0, 1, in.inputs, model.shape().int8_activations,
+      multiply(model.kernels(), panels_from(model.head, item.panel), 0, 1, in.inputs, model.shape().activations,
                item.row, 1, logits, kPanel, false, {});
       for (int64_t c = item.begin; c < item.end; ++c) out[c] = logits[tokens[c] % kPanel];
     }
@@ -144,7 +142,7 @@ void full_logits(Transformer& model, const float* hidden, int num_rows, float* o
   float* rows = width == vocab ? out : padded_rows.data();
   model.team().run([&](int thread) {
     const Range panels = split(model.head.num_panels, thread, model.team().active());
-    multiply(model.kernels(), model.head, panels.begin, panels.end, in.inputs, model.shape().int8_activations, 0,
+    multiply(model.kernels(), model.head, panels.begin, panels.end, in.inputs, model.shape().activations, 0,
              num_rows, rows, width, false, model.schedule.of(num_rows).head);
   });
   for (int r = 0; rows != out && r < num_rows; ++r)

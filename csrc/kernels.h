@@ -6,6 +6,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace adtrie {
 
@@ -13,6 +14,9 @@ constexpr int kPanel = 16;  // output rows per packed panel
 constexpr int kBlock = 32;  // inputs per activation block: one int8 scale and one code sum each
 
 enum class Format : int32_t { kF32 = 0, kQ8 = 1, kQ4 = 2, kBF16 = 3, kS24 = 4, kS14 = 5, kMixed = 6 };
+
+// What the linears of a model are multiplied with. Those whose form does not allow it take floats (linear.h).
+enum class Activations : int32_t { kF32 = 0, kI8 = 1, kBF16 = 2 };
 
 // A packed linear [N outputs, K inputs]; N is padded to whole panels with zero rows.
 //   kF32:  float   data[panel][K][16]
@@ -78,6 +82,14 @@ static inline Panels panels_from(Panels w, int begin) {
   return w;
 }
 
+// The nearest bfloat16, ties to even. Zero below the normal range: products of bfloat16 take such values as zero.
+static inline uint16_t nearest_bf16(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  const uint32_t nearest = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+  return static_cast<uint16_t>(bits & 0x7f800000u ? nearest : 0);
+}
+
 // 8-bit activations: codes int8[rows, K], scales float[rows, K/32], sums int32[rows, K/32] (sum of codes).
 // gather uint8[rows, 2, K] and kGatherSlack bytes, for sparse panels only: codes + 128 in order, then the same with
 // every 16 inputs as a transposed 4 x 4 table (input 4 b + p at 4 p + b).
@@ -88,6 +100,12 @@ struct Int8Rows {
   const int32_t* sums;
   int64_t stride;  // K
   const uint8_t* gather;
+};
+
+// bfloat16 activations: rows of `stride` bytes, as round_row of the same table made them.
+struct RoundedRows {
+  const uint8_t* data;
+  int64_t stride;
 };
 
 // Contiguous cache rows on the path from the root to a row, root first.
@@ -132,6 +150,14 @@ struct KernelTable {
                      int64_t y_stride, bool add);
   void (*gemm_q_i8)(const Panels&, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t y_stride,
                     bool add, const GemmPlan&, const void* next);
+  // The same of kBF16 and bfloat16 activations. Per two inputs two fused multiply-adds in float32, the second input
+  // first: what vdpbf16ps does. So tables agree, where no sum falls below the normal range, which it takes as zero.
+  void (*gemm_bf16)(const Panels&, int begin, int end, const RoundedRows& x, int rows, float* y, int64_t y_stride,
+                    bool add);
+  // n inputs to bfloat16, each in rounded_bytes: two, or four where only floats of such values can be multiplied. An
+  // odd n, at the end of a row, is followed by a zero.
+  void (*round_row)(const float* x, int n, uint8_t* rounded);
+  int rounded_bytes;
   // Both forms of Int8Rows::gather of n inputs, n % 16 == 0.
   void (*gather_row)(const int8_t* codes, int n, uint8_t* plain, uint8_t* turned);
   // Per block of 32: scale = max|x| / 127, code = round-half-even(x * 127 / max|x|).
@@ -154,8 +180,10 @@ const KernelTable& scalar_kernels();
 const KernelTable* avx2_kernels();    // nullptr where not compiled in
 const KernelTable* avx512_kernels();  // needs F, BW, VL, DQ, VNNI
 const KernelTable* avx512vbmi_kernels();  // the same and VBMI
+const KernelTable* avx512bf16_kernels();  // the same and BF16
 
-// Best table this CPU can run, or the one named ("scalar" | "avx2" | "avx512" | "avx512vbmi"); nullptr if it cannot run here.
+// Best table this CPU can run, or the one named ("scalar" | "avx2" | "avx512" | "avx512vbmi" | "avx512bf16"); nullptr
+// if it cannot run here.
 const KernelTable* select_kernels(const char* name);
 
 }  // namespace adtrie

@@ -41,6 +41,7 @@ inline vf vbf16(const uint8_t* p, int odd) {
 }  // namespace adtrie
 
 #include "kernels_float.h"
+#include "bf16_as_floats.h"
 #include "attention.h"
 #include "int8_avx2.h"
 
@@ -102,8 +103,9 @@ uint64_t multiply_bytes(int64_t rounds) {
 }  // namespace
 
 const KernelTable* avx2_kernels() {
-  static const KernelTable table = {"avx2",   gemm_f32, gemm_q_f32, gemm_q_i8,   gather_row, quantize_row,
-                                    rms_norm, rotate,     swiglu,   attend,     log_sum_exp, read_bytes, multiply_bytes};
+  static const KernelTable table = {"avx2",   gemm_f32, gemm_q_f32, gemm_q_i8, gemm_bf16,   round_row,  4,
+                                    gather_row, quantize_row, rms_norm,   rotate,    swiglu,      attend,
+                                    log_sum_exp, read_bytes, multiply_bytes};
   return &table;
 }
 

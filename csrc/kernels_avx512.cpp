@@ -4,6 +4,7 @@
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VNNI__)
 #include "vectors_avx512.h"
 #include "kernels_float.h"
+#include "bf16_as_floats.h"
 #include "attention.h"
 #include "int8_many_avx512.h"
 
@@ -64,8 +65,9 @@ uint64_t multiply_bytes(int64_t rounds) {
 }  // namespace
 
 const KernelTable* avx512_kernels() {
-  static const KernelTable table = {"avx512", gemm_f32, gemm_q_f32, gemm_q_i8,   gather_row, quantize_row,
-                                    rms_norm, rotate,     swiglu,   attend,     log_sum_exp, read_bytes, multiply_bytes};
+  static const KernelTable table = {"avx512",   gemm_f32, gemm_q_f32, gemm_q_i8, gemm_bf16,   round_row,  4,
+                                    gather_row, quantize_row, rms_norm,   rotate,    swiglu,      attend,
+                                    log_sum_exp, read_bytes, multiply_bytes};
   return &table;
 }
 

@@ -119,7 +119,7 @@ void tile_f32(const Panels& w, int panel, const float* x, int64_t x_stride, floa
       }
 }
 
-// ---- bfloat16 weights: two inputs per 32-bit lane, widened by a shift or a mask ------------------------------------
+// ---- bfloat16 weights: two inputs per 32-bit lane, widened by a shift or a mask; the second first, as gemm_bf16 -----
 template <int R, int P>
 void tile_bf16(const Panels& w, int panel, const float* x, int64_t x_stride, float* y, int64_t y_stride, bool add) {
   const int64_t bytes = panel_bytes(w.format, w.num_inputs);
@@ -134,8 +134,8 @@ void tile_bf16(const Panels& w, int panel, const float* x, int64_t x_stride, flo
       for (int i = 0; i < kParts; ++i) {
         const vf first = vbf16(data + p * bytes + i * W * 4, 0), second = vbf16(data + p * bytes + i * W * 4, 1);
         for (int r = 0; r < R; ++r) {
-          acc[r][p][i] = vfma(first, vset(x[r * x_stride + k]), acc[r][p][i]);
           acc[r][p][i] = vfma(second, vset(x[r * x_stride + odd]), acc[r][p][i]);
+          acc[r][p][i] = vfma(first, vset(x[r * x_stride + k]), acc[r][p][i]);
         }
       }
   }

@@ -24,10 +24,7 @@ struct Int8Buffer {
     const size_t bytes = static_cast<size_t>(rows) * num_inputs * 2 + kGatherSlack;
     if (gather.size() < bytes) gather.resize(bytes);
   }
-  void quantize(const KernelTable& kernels, int r, const float* x, int width, bool sparse) {
-    quantize_part(kernels, r, x, width, 0, width, sparse);
-  }
-  // The same of columns [begin, begin + count) of a row, whole blocks.
+  // Columns [begin, begin + count) of a row, whole blocks.
   void quantize_part(const KernelTable& kernels, int r, const float* x, int width, int begin, int count, bool sparse) {
     const int64_t block = static_cast<int64_t>(r) * (width / kBlock) + begin / kBlock;
     const int64_t at = static_cast<int64_t>(r) * width + begin;
@@ -44,25 +41,78 @@ struct Int8Buffer {
   }
 };
 
-// Input rows of a linear in both forms; int8 is filled only where a linear wants it.
+// bfloat16 form of activation rows, as gemm_bf16 of the same kernels takes it.
+struct RoundedBuffer {
+  std::vector<uint8_t> data;
+
+  static int64_t row_bytes(const KernelTable& kernels, int width) {
+    return static_cast<int64_t>(width + width % 2) * kernels.rounded_bytes;
+  }
+  void resize(const KernelTable& kernels, int rows, int width) {
+    const size_t bytes = static_cast<size_t>(rows) * row_bytes(kernels, width);
+    if (data.size() < bytes) data.resize(bytes);
+  }
+  // Columns [begin, begin + count) of a row; begin is even.
+  void round_part(const KernelTable& kernels, int r, const float* x, int width, int begin, int count) {
+    const int64_t at = static_cast<int64_t>(begin) * kernels.rounded_bytes;
+    kernels.round_row(x, count, data.data() + r * row_bytes(kernels, width) + at);
+  }
+  RoundedRows from(const KernelTable& kernels, int first, int width) const {
+    const int64_t stride = row_bytes(kernels, width);
+    return {data.data() + first * stride, stride};
+  }
+};
+
+// Activation rows in the form that linears take in place of floats.
+struct PreparedRows {
+  Int8Buffer int8;
+  RoundedBuffer rounded;
+
+  void resize(const KernelTable& kernels, Activations form, int rows, int width, bool gather) {
+    if (form == Activations::kBF16) rounded.resize(kernels, rows, width);
+    if (form != Activations::kI8) return;
+    int8.resize(rows, width);
+    if (gather) int8.resize_gather(rows, width);
+  }
+  // Columns [begin, begin + count) of a row: whole blocks for 8 bits, an even begin for bfloat16.
+  void prepare_part(const KernelTable& kernels, Activations form, int r, const float* x, int width, int begin,
+                    int count, bool sparse) {
+    if (form == Activations::kI8) int8.quantize_part(kernels, r, x, width, begin, count, sparse);
+    if (form == Activations::kBF16) rounded.round_part(kernels, r, x, width, begin, count);
+  }
+  void prepare(const KernelTable& kernels, Activations form, int r, const float* x, int width, bool sparse) {
+    prepare_part(kernels, form, r, x, width, 0, width, sparse);
+  }
+};
+
+// Input rows of a linear in both forms; `prepared` is filled only where a linear wants it.
 struct Inputs {
   const float* values;
   int64_t stride;
-  const Int8Buffer* int8;
+  const PreparedRows* prepared;
 };
 
-inline bool wants_int8(const Panels& w, bool int8_activations) {
-  return int8_activations && w.group > 0 && w.group % kBlock == 0;
+// What a linear takes in a model of such activations.
+inline Activations taken(const Panels& w, Activations activations) {
+  const bool blocks = w.group > 0 && w.group % kBlock == 0;
+  const bool allowed = activations == Activations::kI8 ? blocks : w.format == Format::kBF16;
+  return allowed ? activations : Activations::kF32;
+}
+
+inline bool wants_prepared(const Panels& w, Activations activations) {
+  return taken(w, activations) != Activations::kF32;
 }
 
 // y[r, 16*p...] (+)= W x for panels [begin, end) of w and `rows` input rows from `first`.
-inline void multiply(const KernelTable& kernels, const Panels& w, int begin, int end, const Inputs& x, bool int8,
-                     int first, int rows, float* y, int64_t y_stride, bool add, const GemmPlan& plan,
-                     const void* next = nullptr) {
+inline void multiply(const KernelTable& kernels, const Panels& w, int begin, int end, const Inputs& x,
+                     Activations activations, int first, int rows, float* y, int64_t y_stride, bool add,
+                     const GemmPlan& plan, const void* next = nullptr) {
   if (begin >= end || rows <= 0) return;
-  if (wants_int8(w, int8))
-    kernels.gemm_q_i8(w, begin, end, x.int8->from(first, w.num_inputs), rows, y, y_stride, add, plan,
-                      next);
+  const Activations form = taken(w, activations);
+  if (form == Activations::kI8)
+    kernels.gemm_q_i8(w, begin, end, x.prepared->int8.from(first, w.num_inputs), rows, y, y_stride, add, plan, next);
+  else if (form == Activations::kBF16)
+    kernels.gemm_bf16(w, begin, end, x.prepared->rounded.from(kernels, first, w.num_inputs), rows, y, y_stride, add);
   else if (w.group == 0)
     kernels.gemm_f32(w, begin, end, x.values + first * x.stride, x.stride, rows, y, y_stride, add);
   else

@@ -111,11 +111,8 @@ Panels pack_bf16(Arena& arena, const float* values, int num_outputs, int num_inp
   auto* out = static_cast<uint16_t*>(arena.take(static_cast<size_t>(w.num_panels) * bytes));
   for (int n = 0; n < num_outputs; ++n) {
     uint16_t* panel = out + n / kPanel * (bytes / 2) + n % kPanel * 2;
-    for (int k = 0; k < num_inputs; ++k) {
-      uint32_t word;
-      std::memcpy(&word, values + static_cast<int64_t>(n) * num_inputs + k, sizeof word);
-      panel[k / 2 * 32 + k % 2] = static_cast<uint16_t>((word + 0x7fff + (word >> 16 & 1)) >> 16);
-    }
+    for (int k = 0; k < num_inputs; ++k)
+      panel[k / 2 * 32 + k % 2] = nearest_bf16(values[static_cast<int64_t>(n) * num_inputs + k]);
   }
   w.data = out;
   return w;

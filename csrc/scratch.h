@@ -9,15 +9,15 @@
 namespace adtrie {
 
 struct Cache::Scratch {
-  // Of one thread, except that local[0].normed and .int8 are shared by all where inputs are not prepared alone.
+  // Of one thread, except that local[0].normed and .prepared are shared by all where inputs are not prepared alone.
   struct Local {
     std::vector<float> normed, scores, out, gate, up;
-    Int8Buffer int8;
+    PreparedRows prepared;
   };
   int hidden, q_width, kv_width, inner;  // padded column counts
   int path_stride = 0;                   // longest path of the pass, padded
   std::vector<float> x, q, k, v, rotated, attended, gated, cosines, sines;
-  Int8Buffer attended8, gated8;
+  PreparedRows for_o, for_down;
   std::vector<Local> local;
   std::vector<Run> runs;
   std::vector<int> run_ptr, asked;  // asked: rows of the pass whose hidden states are wanted
@@ -48,14 +48,11 @@ struct Cache::Scratch {
     }
   }
 
-  void resize_int8(const Shape& s, int rows, const RowPlan& plan, bool gather) {
+  void resize_prepared(const KernelTable& kernels, const Shape& s, int rows, const RowPlan& plan, bool gather) {
     const int heads = s.num_heads * s.head_size, widest = std::max({s.hidden, heads, s.intermediate});
-    const auto fit = [&](Int8Buffer& buffer, int width) {
-      buffer.resize(rows, width);
-      if (gather) buffer.resize_gather(rows, width);
-    };
-    fit(attended8, heads), fit(gated8, s.intermediate);
-    for (size_t i = 0; i < (alone(plan) ? local.size() : 1); ++i) fit(local[i].int8, widest);
+    const auto fit = [&](PreparedRows& into, int width) { into.resize(kernels, s.activations, rows, width, gather); };
+    fit(for_o, heads), fit(for_down, s.intermediate);
+    for (size_t i = 0; i < (alone(plan) ? local.size() : 1); ++i) fit(local[i].prepared, widest);
   }
 };
 

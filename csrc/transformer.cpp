@@ -130,8 +130,9 @@ void Cache::place_head(int index, int r, int h, int place) {
   }
 }
 
-bool Cache::attends_int8(int index) const {
-  return wants_int8(model_.layers[index].o, model_.shape().int8_activations) && model_.shape().head_size % kBlock == 0;
+bool Cache::attends_prepared(int index) const {
+  const Activations form = taken(model_.layers[index].o, model_.shape().activations);
+  return form == Activations::kBF16 || (form == Activations::kI8 && model_.shape().head_size % kBlock == 0);
 }
 
 // Items are (rows, query heads of one key/value head) that fit one tile; single heads when there are few rows,
@@ -143,7 +144,7 @@ void Cache::attend_rows(int index, int num_tokens, int thread, int num_threads) 
   const bool single_heads = num_tokens * shape.num_kv_heads < 4 * num_threads || shared > kMaxQueries;
   const int heads = single_heads ? 1 : shared, per_row = shape.num_heads / heads;
   const int tile_rows = single_heads ? 1 : kMaxQueries / heads, tiles = (num_tokens + tile_rows - 1) / tile_rows;
-  const bool int8 = attends_int8(index);
+  const bool prepared = attends_prepared(index);
   const Panels& o = model_.layers[index].o;
   Scratch::Local& own = s.local[thread];
   AttendTile tile{};
@@ -168,9 +169,10 @@ void Cache::attend_rows(int index, int num_tokens, int thread, int num_threads) 
       for (int i = 0; i < tile.num_rows * heads; ++i) {
         float* out = s.attended.data() + static_cast<int64_t>(first + i / heads) * s.q_width;
         std::memcpy(out + (head + i % heads) * shape.head_size, tile.out[i], shape.head_size * sizeof(float));
-        if (int8)
-          s.attended8.quantize_part(model_.kernels(), first + i / heads, tile.out[i], shape.num_heads * shape.head_size,
-                                    (head + i % heads) * shape.head_size, shape.head_size, o.sparse);
+        if (prepared)
+          s.for_o.prepare_part(model_.kernels(), shape.activations, first + i / heads, tile.out[i],
+                               shape.num_heads * shape.head_size, (head + i % heads) * shape.head_size,
+                               shape.head_size, o.sparse);
       }
     }
   }

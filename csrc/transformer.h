@@ -18,7 +18,7 @@ namespace adtrie {
 struct Shape {
   int num_layers, hidden, intermediate, num_heads, num_kv_heads, head_size, vocab, max_positions;
   float rms_epsilon;
-  bool int8_activations;  // for quantized weights; false: float activations
+  Activations activations;
 };
 
 struct Layer {
@@ -112,7 +112,7 @@ class Cache {
   void rotate_head(float* head, const float* bias, const std::vector<float>& norm, int r);
   void place_heads(int index, const int32_t* places, Range rows, Range heads);
   void place_head(int index, int r, int h, int place);
-  bool attends_int8(int index) const;  // the 8-bit form of its output comes with it
+  bool attends_prepared(int index) const;  // its output comes in the form that the next linear takes
   void attend_rows(int index, int num_tokens, int thread, int num_threads);
   float* keys(int layer, int kv_head) const;
   float* values(int layer, int kv_head) const;

@@ -1,6 +1,6 @@
 """adtrie itself in the same protocol: a session of the engine, logits of the last row only.
 
-Form is a weight format, float32 with float32 activations; empty: as the file has it.
+Form is a weight format, with the activations that suit it; empty: as the file has it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ class Adtrie(Decoder):
         self.model = load_model(
             arguments.model,
             weights=arguments.form or "auto",
-            activations="float32" if arguments.form == "float32" else "int8",
             threads=arguments.threads,
         )
         self.model.engine.latency()  # the plan: from its cache after the first start

@@ -14,7 +14,7 @@ def isa(name: str = '') -> str:
     """
 
 class Model:
-    def __init__(self, *, num_layers: int, hidden: int, intermediate: int, num_heads: int, num_kv_heads: int, head_size: int, vocab: int, max_positions: int, rms_epsilon: float, int8_activations: bool, isa: str, num_threads: int) -> None: ...
+    def __init__(self, *, num_layers: int, hidden: int, intermediate: int, num_heads: int, num_kv_heads: int, head_size: int, vocab: int, max_positions: int, rms_epsilon: float, activations: str, isa: str, num_threads: int) -> None: ...
 
     def set_vector(self, arg0: int, arg1: str, arg2: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], /) -> None: ...
 
@@ -133,15 +133,17 @@ class Linear:
 
     def row(self, arg: int, /) -> NDArray[numpy.float32]: ...
 
-    def multiply(self, arg0: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], arg1: str, /) -> NDArray[numpy.float32]:
-        """y float32[T, padded N] by float activations."""
+    def multiply(self, x: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], isa: str, activations: str = 'float32') -> NDArray[numpy.float32]:
+        """
+        y float32[T, padded N] by float activations, or by those rounded to bfloat16.
+        """
 
     def multiply_int8(self, codes: Annotated[NDArray[numpy.int8], dict(shape=(None, None), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], sums: Annotated[NDArray[numpy.int32], dict(shape=(None, None), order='C', device='cpu', writable=False)], isa: str, widen: bool = False, panels: int = 6, ahead: int = 1) -> NDArray[numpy.float32]:
         """
         y float32[T, padded N] by 8-bit activations: codes[T, K], scales[T, K/32], sums[T, K/32].
         """
 
-    def time_float(self, x: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], isa: str, repeats: int) -> list[float]:
+    def time_float(self, x: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], isa: str, repeats: int, activations: str = 'float32') -> list[float]:
         """Seconds of each of so many multiplications in a row."""
 
     def time_int8(self, codes: Annotated[NDArray[numpy.int8], dict(shape=(None, None), order='C', device='cpu', writable=False)], scales: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], sums: Annotated[NDArray[numpy.int32], dict(shape=(None, None), order='C', device='cpu', writable=False)], isa: str, repeats: int, widen: bool = False, panels: int = 6, ahead: int = 1) -> list[float]:

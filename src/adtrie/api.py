@@ -16,9 +16,8 @@ from adtrie.catalogue import Bonus, Catalogue, EntrySet, Neighbours, Selection
 from adtrie.concurrency import MAX_CONCURRENCY, Concurrent, ConcurrentWriter, in_order
 from adtrie.creative import Creative, Drafts, Writer
 from adtrie.engine import Engine, Session
-from adtrie.engine.engine import Activations
 from adtrie.engine.pooling import mean_hidden_states
-from adtrie.engine.weights import WeightFormat
+from adtrie.engine.weights import Activations, WeightFormat
 from adtrie.errors import AdtrieError, InputError
 from adtrie.loaded import LoadedModel
 from adtrie.lookup import Lookup, Run
@@ -259,14 +258,15 @@ def load_model(
     *,
     adapter: str | Path | None = None,
     weights: WeightFormat = "auto",
-    activations: Activations = "int8",
+    activations: Activations = "auto",
     threads: int | None = None,
     isa: str | None = None,
 ) -> Model:
     """Model of an alias, a packed or Hugging Face folder or a .gguf file, ready to answer.
 
     `adapter`: a shipped one by name or a folder of peft's format, merged into the weights; its template
-    becomes the model's. `weights` auto keeps the file's own type; `activations` float32 is the reference.
+    becomes the model's. `weights` auto keeps the file's own type; `activations` auto is int8, or
+    bfloat16 for such weights; float32 is the reference.
     Raises ModelError, FormatError or TokenizerError, naming the file and field.
     """
     checkpoint, text = open_tuned(name, adapter)

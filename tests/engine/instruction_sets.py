@@ -12,4 +12,5 @@ def available(name: str) -> bool:
         return False
 
 
-ISAS = [name for name in ("scalar", "avx2", "avx512", "avx512vbmi") if available(name)]
+NAMES = ("scalar", "avx2", "avx512", "avx512vbmi", "avx512bf16")
+ISAS = [name for name in NAMES if available(name)]

@@ -48,7 +48,7 @@ row_plans = st.tuples(
 schedules = st.lists(row_plans, min_size=1, max_size=3, unique_by=lambda plan: plan[0]).map(sorted)
 
 
-@pytest.mark.parametrize("weights", ["float32", "int8", "int4"])
+@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8", "int4"])
 @pytest.mark.parametrize("score", ["raw", "renormalised"])
 def test_no_schedule_changes_a_bit(llama: Checkpoint, isa: str, weights: str, score: str) -> None:
     engines = [Engine(llama, weights=weights, isa=isa, threads=n) for n in (1, 3)]  # type: ignore[arg-type]

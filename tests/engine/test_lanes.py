@@ -74,7 +74,7 @@ def in_company(group: LaneGroup, trees: list[Tree], seed: int, lanes: list[int])
     return [np.concatenate(pieces) for pieces in found]
 
 
-@pytest.mark.parametrize("weights", ["float32", "int8", "int4"])
+@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8", "int4"])
 @pytest.mark.parametrize("score", ["raw", "renormalised"])
 def test_company_changes_no_bit(llama: Checkpoint, isa: str, weights: str, score: str) -> None:
     engines = [Engine(llama, weights=weights, isa=isa, threads=n) for n in (1, 2)]
@@ -96,7 +96,7 @@ def test_company_changes_no_bit(llama: Checkpoint, isa: str, weights: str, score
     check()
 
 
-@pytest.mark.parametrize("weights", ["float32", "int8", "int4"])
+@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8", "int4"])
 def test_logits_are_those_of_a_session(llama: Checkpoint, isa: str, weights: str) -> None:
     """Of the rows that have children only, in whatever company."""
     for threads in (1, 2):

@@ -37,7 +37,7 @@ def score_in_pieces(session: Session, tokens: np.ndarray, parents: np.ndarray, c
     return np.concatenate(out)
 
 
-@pytest.mark.parametrize("weights", ["float32", "int8", "int4"])
+@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8", "int4"])
 @pytest.mark.parametrize("score", ["raw", "renormalised"])
 def test_feeding_order_threads_and_company_change_no_bit(
     llama: Checkpoint, isa: str, weights: str, score: str

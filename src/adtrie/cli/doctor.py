@@ -42,7 +42,7 @@ def examine() -> dict[str, object]:
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "isa": _chosen_isa(),
-        "isas": [isa for isa in ("scalar", "avx2", "avx512", "avx512vbmi") if _runs(isa)],
+        "isas": [isa for isa in ("scalar", "avx2", "avx512", "avx512vbmi", "avx512bf16") if _runs(isa)],
         "threads": default_threads(),
         "caches": _cache_sizes(Path("/sys/devices/system/cpu/cpu0/cache")),
         "versions": _versions(),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from threading import Lock
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +19,16 @@ from adtrie.engine.execution_plan import ExecutionPlan
 from adtrie.engine.rope import rope_frequencies
 from adtrie.engine.source import WeightSource
 from adtrie.engine.threads import default_threads
-from adtrie.engine.weights import WeightFormat, check_weight_format, stored_form
+from adtrie.engine.weights import (
+    Activations,
+    WeightFormat,
+    check_weight_format,
+    resolved_activations,
+    stored_form,
+)
 from adtrie.errors import CapacityError, InputError
 from adtrie.format.panels import PackedLinear
 
-Activations = Literal["int8", "float32"]
 MAX_SESSION_ROWS = 131_072  # prefix, prompt and trie rows; memory is committed as rows are used
 _LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
 
@@ -32,26 +36,25 @@ _LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
 class Engine:
     """Weights of one checkpoint, packed for this machine's instruction set, and the threads that run them.
 
-    weights: auto | float32 | bfloat16 | int8 | int4; activations: int8 | float32 (what quantized weights are
-    multiplied with). threads: default all cores this process may use, or ADTRIE_THREADS; isa: default the
-    best, or ADTRIE_ISA. Raises InputError for an unknown option, FormatError for an unusable tensor.
+    weights: auto | float32 | bfloat16 | int8 | int4; activations: auto | int8 | bfloat16 | float32 (what
+    quantized or bfloat16 weights are multiplied with). threads: default all cores this process may use, or
+    ADTRIE_THREADS; isa: default the best, or ADTRIE_ISA. Raises InputError for an unknown option, FormatError
+    for an unusable tensor.
     """
 
     def __init__(
         self,
         checkpoint: WeightSource,
         weights: WeightFormat = "auto",
-        activations: Activations = "int8",
+        activations: Activations = "auto",
         threads: int | None = None,
         isa: str | None = None,
     ) -> None:
         check_weight_format(weights)
-        if activations not in ("int8", "float32"):
-            raise InputError(f"activations: expected int8 or float32, got {activations!r:.60}")
         self.spec: ModelSpec = checkpoint.spec
         self.fingerprint = checkpoint.fingerprint
         self.weights = weights
-        self.activations = activations
+        self.activations = resolved_activations(activations, weights)
         self.num_threads = default_threads() if threads is None else _checked_threads(threads)
         self.isa = _checked_isa(os.environ.get("ADTRIE_ISA", "") if isa is None else isa)
         self._model = self._native_model()
@@ -106,7 +109,7 @@ class Engine:
             vocab=spec.vocab_size,
             max_positions=spec.max_positions,
             rms_epsilon=spec.rms_epsilon,
-            int8_activations=self.activations == "int8",
+            activations=self.activations,
             isa=self.isa,
             num_threads=self.num_threads,
         )

@@ -1,7 +1,8 @@
 """The forward in plain NumPy: the definition that the native engine is tested against.
 
 One row at a time, no cache tricks, no quantized arithmetic: weights are dequantized first. Beside it the
-product of quantized weights and 8-bit activations, whose integers every kernel must give exactly.
+products of quantized weights and 8-bit activations, whose integers every kernel must give exactly, and of
+weights and activations in bfloat16, which every kernel must give to the bit.
 """
 
 from __future__ import annotations
@@ -44,13 +45,58 @@ def multiply_int8(
     return np.asarray(product)
 
 
-class ReferenceForward:
-    """Forward over a token tree. `tensor(name)` gives any tensor by its canonical name."""
+def round_bfloat16(values: Floats) -> NDArray[np.float32]:
+    """The nearest bfloat16, ties to even, as float32; zero below the normal range."""
+    bits = np.asarray(values, dtype=np.float32).view(np.uint32)
+    nearest = (bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)
+    return np.where(bits & np.uint32(0x7F800000), nearest, np.uint32(0)).view(np.float32)
 
-    def __init__(self, spec: ModelSpec, tensor: Callable[[str], Tensor], dtype: type = np.float64) -> None:
+
+def multiply_bfloat16(weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Product float32[T, N] of weights [N, K] and activations [T, K], both rounded to bfloat16.
+
+    Per two inputs two fused multiply-adds in float32, the second input first.
+    """
+    weights, x = (np.pad(round_bfloat16(a), ((0, 0), (0, a.shape[1] % 2))) for a in (weights, x))
+    total = np.zeros((len(x), len(weights)), dtype=np.float32)
+    for k in range(0, x.shape[1], 2):
+        for i in (k + 1, k):
+            total = _added(total, np.outer(x[:, i], weights[:, i]))
+    return total
+
+
+def _added(sums: NDArray[np.float32], products: NDArray[np.float32]) -> NDArray[np.float32]:
+    """sums + products in float32, rounded once. Products of two bfloat16 are exact.
+
+    The float64 sum is off by `lost`. An even last bit then moves towards the truth, to an odd one: so it is
+    never taken for a tie, and rounding it again to float32 is rounding once.
+    """
+    a, b = sums.astype(np.float64), products.astype(np.float64)
+    total = a + b
+    part = total - a
+    lost = (a - (total - part)) + (b - part)
+    even = total.view(np.uint64) & np.uint64(1) == 0
+    odd = np.nextafter(total, np.copysign(np.inf, lost))
+    return np.where((lost != 0) & even, odd, total).astype(np.float32)
+
+
+class ReferenceForward:
+    """Forward over a token tree. `tensor(name)` gives any tensor by its canonical name.
+
+    activations: what becomes of the inputs of a linear, such as `round_bfloat16`; nothing where it is None.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        tensor: Callable[[str], Tensor],
+        dtype: type = np.float64,
+        activations: Callable[[Floats], Floats] | None = None,
+    ) -> None:
         self.spec = spec
         self._tensor = tensor
         self._dtype = dtype
+        self._activations = activations
         self._frequencies = rope_frequencies(spec)
         self._keys: list[list[Floats]] = [[] for _ in range(spec.num_layers)]  # [layer][row] -> [KV heads, D]
         self._values: list[list[Floats]] = [[] for _ in range(spec.num_layers)]
@@ -62,10 +108,14 @@ class ReferenceForward:
 
     def logits(self, hidden: Floats) -> Floats:
         """Logits [T, V] of hidden states [T, H]."""
-        return hidden @ self._weights("embed" if self.spec.tied_head else "head").T
+        return self._linear("embed" if self.spec.tied_head else "head", hidden)
 
     def _weights(self, name: str) -> Floats:
         return dense_values(self._tensor(name)).astype(self._dtype)
+
+    def _linear(self, name: str, x: Floats) -> Floats:
+        inputs = x if self._activations is None else self._activations(x).astype(self._dtype)
+        return np.asarray(inputs @ self._weights(name).T)
 
     def _row(self, token: int, parent: int) -> Floats:
         row = len(self._parents)
@@ -89,7 +139,7 @@ class ReferenceForward:
 
     def _attention(self, index: int, x: Floats, path: list[int]) -> Floats:
         spec, name = self.spec, f"layers.{index}."
-        heads = {part: self._weights(name + part) @ x for part in "qkv"}
+        heads = {part: self._linear(name + part, x) for part in "qkv"}
         if spec.qkv_bias:
             heads = {part: value + self._weights(f"{name}{part}.bias") for part, value in heads.items()}
         q, k, v = (heads[part].reshape(-1, spec.head_size) for part in "qkv")
@@ -104,7 +154,7 @@ class ReferenceForward:
         scores = np.einsum("hd,lhd->hl", self._rotate(q, position), keys) / np.sqrt(spec.head_size)
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))
         weights /= weights.sum(axis=1, keepdims=True)
-        out = self._weights(name + "o") @ np.einsum("hl,lhd->hd", weights, values).ravel()
+        out = self._linear(name + "o", np.einsum("hl,lhd->hd", weights, values).ravel())
         return np.asarray(out + self._weights(name + "o.bias") if spec.output_bias else out)
 
     def _rotate(self, heads: Floats, position: int) -> Floats:
@@ -115,5 +165,5 @@ class ReferenceForward:
 
     def _mlp(self, index: int, x: Floats) -> Floats:
         name = f"layers.{index}."
-        gate, up = self._weights(name + "gate") @ x, self._weights(name + "up") @ x
-        return np.asarray(self._weights(name + "down") @ (gate / (1 + np.exp(-gate)) * up))
+        gate, up = self._linear(name + "gate", x), self._linear(name + "up", x)
+        return np.asarray(self._linear(name + "down", gate / (1 + np.exp(-gate)) * up))

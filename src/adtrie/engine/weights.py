@@ -13,6 +13,7 @@ from adtrie.format.panels import PackedLinear, unpack
 from adtrie.format.tensors import Tensor
 
 WeightFormat = Literal["auto", "float32", "bfloat16", "int8", "int4"]
+Activations = Literal["auto", "int8", "bfloat16", "float32"]
 ACTIVATION_BLOCK = 32  # inputs per int8 activation scale; weight groups are multiples of it
 _FLOAT16_MAX = 65504.0
 
@@ -21,6 +22,25 @@ def check_weight_format(name: str) -> None:
     """Raises InputError unless `name` is a WeightFormat."""
     if name not in get_args(WeightFormat):
         raise InputError(f"weights: expected one of {', '.join(get_args(WeightFormat))}, got {name!r:.60}")
+
+
+def resolved_activations(activations: Activations, weights: WeightFormat) -> Activations:
+    """What the linears are multiplied with: auto is the form of weights in floats, int8 for all others.
+
+    int8 concerns quantized weights only: a linear held in floats takes floats. Raises InputError unless it is
+    an Activations, and for bfloat16 with any other weights.
+    """
+    if activations not in get_args(Activations):
+        expected = ", ".join(get_args(Activations))
+        raise InputError(f"activations: expected one of {expected}, got {activations!r:.60}")
+    if activations == "auto":
+        return weights if weights in ("bfloat16", "float32") else "int8"
+    if activations == "bfloat16" and weights != "bfloat16":
+        raise InputError(
+            f"activations bfloat16 need weights bfloat16, got weights {weights}; "
+            "load with weights='bfloat16', or with activations int8 or float32"
+        )
+    return activations
 
 
 def stored_form(name: str, matrix: Tensor, weights: WeightFormat) -> Tensor:

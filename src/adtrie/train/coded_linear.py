@@ -65,7 +65,7 @@ class CodedMatrix:
 
     def values(self) -> Tensor:
         """What the file would give, [N, K]."""
-        integers = self.masters.round().unflatten(1, (-1, self.group))
+        integers: Tensor = self.masters.round().unflatten(1, (-1, self.group))
         return (integers * self.scales()[:, :, None]).flatten(1)
 
     def gradients(self, grad: Tensor) -> tuple[Tensor | None, Tensor]:
@@ -74,7 +74,7 @@ class CodedMatrix:
         masters = None
         if self.masters.requires_grad:
             masters = (by_group * self.scales()[:, :, None]).flatten(1) * self.mask
-        integers = self.masters.round().unflatten(1, (-1, self.group))
+        integers: Tensor = self.masters.round().unflatten(1, (-1, self.group))
         return masters, SCALE_UNIT * self.start * (by_group * integers).sum(dim=2)
 
     def compressed(self, values: Mapping[str, NDArray[np.float32]]) -> CompressedLinear:
