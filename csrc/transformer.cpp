@@ -141,7 +141,7 @@ void Cache::attend_rows(int index, int num_tokens, int thread, int num_threads) 
   Scratch& s = *scratch_;
   const Shape& shape = model_.shape();
   const int stride = model_.head_stride(), shared = shape.num_heads / shape.num_kv_heads;
-  const bool single_heads = num_tokens * shape.num_kv_heads < 4 * num_threads || shared > kMaxQueries;
+  const bool single_heads = num_tokens * shape.num_kv_heads < num_threads || shared > kMaxQueries;
   const int heads = single_heads ? 1 : shared, per_row = shape.num_heads / heads;
   const int tile_rows = single_heads ? 1 : kMaxQueries / heads, tiles = (num_tokens + tile_rows - 1) / tile_rows;
   const bool prepared = attends_prepared(index);
