@@ -3,14 +3,16 @@
 // A logit is that of the whole head to the bit; the normaliser is summed in pieces in order, whatever the threads are.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "head.h"
 
 namespace adtrie {
 namespace {
 
-// Taken off the sum so that no rounding lifts it above the full one: both are float sums of positive terms over fewer
-// than 2^10 steps each, each term within a few units of its last place, hence within 2^-13 of each other's true value.
+// Taken off the sum so that no rounding lifts the normaliser above the full one. Of positive floats the sum of a piece
+// (2^10 of them) is within 2^-14 of the true one, relatively, the full head's sum of up to 2^10 pieces within 2^-14
+// more, exponentials within 2^-18: less than 2^-12 together. The last step down is for the rounding of the result.
 constexpr float kRounding = 1.0f - 1.0f / 4096.0f;
 
 // Of every row and piece the maximum and the sum of exponentials over the frequent tokens.
@@ -51,7 +53,8 @@ float lower_normaliser(const Transformer& model, const PieceSums& parts, int r, 
     total += parts.sums[cell + piece] * std::exp(parts.maxima[cell + piece] - top);
   for (int64_t c = 0; c < num_children; ++c)
     if (!model.is_frequent[children[c]]) total += std::exp(logits[c] - top);
-  return top + std::log(static_cast<float>(total) * kRounding);
+  const float normaliser = top + std::log(static_cast<float>(total) * kRounding);
+  return std::nextafter(normaliser, -std::numeric_limits<float>::infinity());
 }
 
 }  // namespace

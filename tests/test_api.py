@@ -253,6 +253,20 @@ def test_bounded_normalisers_change_neither_scores_nor_proof(
         assert scores(bounded) == scores(full) and bounded.gap == 0.0
 
 
+def test_a_bounded_request_in_time_needs_its_tokens_before(
+    catalogue: adtrie.Catalogue, model: adtrie.Model
+) -> None:
+    asked = TargetOptions(2, deadline_ms=60_000, normaliser="bounded")
+    with adtrie.load_model(model.name, weights="int8") as fresh:
+        with pytest.raises(InputError, match="learn_frequent"):
+            fresh.answer("hat", catalogue, asked, SHORT)
+        fresh.learn_frequent(catalogue, SHORT)
+        fresh.learn_frequent(catalogue)  # once: the second does nothing
+        assert scores(fresh.answer("hat", catalogue, asked, SHORT)) == scores(
+            fresh.target("hat", catalogue, 2, template=SHORT)
+        )
+
+
 def test_bounded_normalisers_are_for_single_exact_requests(
     model: adtrie.Model, catalogue: adtrie.Catalogue
 ) -> None:

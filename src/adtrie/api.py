@@ -98,7 +98,9 @@ class Model(LoadedModel):
 
         `observe` is given what is searched and returns what runs it: `explain`.
         """
-        if options.bounded and options.deadline_ms is None:
+        if options.bounded and not self.engine.has_frequent:
+            if options.deadline_ms is not None:
+                raise InputError("normaliser: call learn_frequent() before a bounded request with a deadline")
             self.learn_frequent(catalogue, template)
         deadline = None
         if options.deadline_ms is not None:

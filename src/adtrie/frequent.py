@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from adtrie.catalogue import Catalogue
 from adtrie.engine import Engine
 from adtrie.models import Tokenizer
-from adtrie.prompt import PromptTemplate, normalise_query
+from adtrie.prompt import PromptTemplate
 
 SHARE = 8  # one token of so many is frequent: `python -m benchmarks.bounded_normaliser`
 NUM_ENTRIES = 48  # looked at, spread over the catalogue; each is its own query
@@ -31,7 +31,7 @@ def frequent_tokens(
     sample = np.linspace(0, catalogue.num_entries - 1, min(NUM_ENTRIES, catalogue.num_entries)).astype(int)
     for entry in sample.tolist():
         text = catalogue.text(entry)
-        prompt = template.query_tokens(normalise_query(text), tokenizer)
+        prompt = template.query_tokens(text, tokenizer)
         chain = np.concatenate((prompt, tokenizer.encode(f" {text}\n")))
         if chain.size <= room:
             session.reset()
