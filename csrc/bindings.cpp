@@ -147,6 +147,21 @@ NB_MODULE(_core, m) {
            nb::arg("group"), nb::arg("num_outputs"), nb::arg("num_inputs"),
            "Refers to a linear stream (docs/design/format.md), which must not change while the model lives.")
       .def("tie_head", [](Transformer& self) { self.head = self.embed; })
+      .def("set_frequent",
+           [](Transformer& self, Array<int32_t, 1> tokens) {
+             check(self.is_frequent.empty() && tokens.size() > 0, "frequent tokens are chosen once, at least one");
+             check(!self.head.sparse, "frequent tokens need a head that is not sparse");
+             std::vector<uint8_t> marks(self.shape().vocab, 0);
+             int previous = -1;
+             for (size_t i = 0; i < tokens.size(); ++i) {
+               check(tokens.data()[i] > previous && tokens.data()[i] < self.shape().vocab,
+                     "frequent tokens must be ascending tokens of the vocabulary");
+               marks[previous = tokens.data()[i]] = 1;
+             }
+             self.frequent = pick_outputs(self.arena, self.head, tokens.data(), static_cast<int>(tokens.size()));
+             self.is_frequent = std::move(marks);
+           },
+           "Tokens over which bounded sessions normalise, int32[F] ascending; copies their outputs of the head.")
       .def("with_threads",
            [](const Transformer& self, int num_threads) {
              check(num_threads > 0 && num_threads <= 256, "num_threads out of range");

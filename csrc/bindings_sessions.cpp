@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "bindings.h"
+#include "logit_memory.h"
 #include "transformer.h"
 
 using namespace adtrie;
@@ -24,53 +25,6 @@ void check_children(const Transformer& model, size_t num_rows, Array<int64_t, 1>
     }
   }
 }
-
-// Logits of a forward are megabytes: fresh memory of that size is mapped, zeroed and faulted in page by page each time.
-// So memory comes back here when its array is gone, whichever thread drops it.
-class LogitMemory {
- public:
-  static nb::ndarray<nb::numpy, float> lend(std::shared_ptr<LogitMemory> memory, size_t rows, size_t columns) {
-    auto* lent = new Lent{std::move(memory), {}};
-    nb::capsule owner(lent, [](void* p) noexcept { give_back(static_cast<Lent*>(p)); });
-    lent->values = lent->from->take(rows * columns);
-    const size_t shape[] = {rows, columns};
-    return nb::ndarray<nb::numpy, float>(lent->values.data.get(), 2, shape, owner);
-  }
-
- private:
-  struct Values {
-    std::unique_ptr<float[]> data;
-    size_t size = 0;
-  };
-  struct Lent {
-    std::shared_ptr<LogitMemory> from;
-    Values values;
-  };
-  static constexpr size_t kSpares = 2;  // the array in use is dropped only after the next one was made
-
-  Values take(size_t size) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    for (size_t i = spares_.size(); i-- > 0;)
-      if (spares_[i].size >= size) {
-        Values found = std::move(spares_[i]);
-        spares_.erase(spares_.begin() + i);
-        return found;
-      }
-    spares_.clear();  // too small: larger ones will come back
-    return {std::unique_ptr<float[]>(new float[size]), size};
-  }
-  static void give_back(Lent* lent) {
-    LogitMemory& memory = *lent->from;
-    {
-      std::lock_guard<std::mutex> lock(memory.mutex_);
-      if (memory.spares_.size() < kSpares) memory.spares_.push_back(std::move(lent->values));
-    }
-    delete lent;
-  }
-
-  std::mutex mutex_;
-  std::vector<Values> spares_;
-};
 
 // Forwards over rows: what a session and a lane share.
 struct Feeder {
@@ -120,9 +74,10 @@ struct Feeder {
   // Rows without children need neither head nor the end of the last layer. Nothing where `stop` ended it: then no row
   // was fed.
   std::optional<std::vector<float>> score(Array<int32_t, 1> tokens, Array<int32_t, 1> parents, const int32_t* places,
-                                          Array<int64_t, 1> ptr, Array<int32_t, 1> children, bool renormalise,
+                                          Array<int64_t, 1> ptr, Array<int32_t, 1> children, Normaliser normaliser,
                                           Stop* stop) {
     check_children(model, tokens.size(), ptr, children);
+    check(normaliser != Normaliser::kFrequent || !model.is_frequent.empty(), "no frequent tokens were chosen");
     asked.assign(tokens.size(), 0);
     kept.assign(1, 0);
     for (size_t r = 0; r < tokens.size(); ++r) {
@@ -134,7 +89,7 @@ struct Feeder {
     std::vector<float> out(children.size());
     if (complete && !out.empty())
       complete = child_scores(model, hidden.data(), static_cast<int>(kept.size()) - 1, kept.data(), children.data(),
-                              renormalise, out.data(), stop);
+                              normaliser, out.data(), stop);
     if (complete) return out;
     for (size_t i = 0; i < tokens.size(); ++i) cache.rows().lengths[places[i]] = 0;
     return std::nullopt;
@@ -157,10 +112,15 @@ struct Feeder {
   }
 };
 
+Normaliser normaliser_of(bool renormalise, bool bounded = false) {
+  return renormalise ? Normaliser::kChildren : bounded ? Normaliser::kFrequent : Normaliser::kFull;
+}
+
 // Rows that follow one another: row i is the i-th that was fed.
 struct Session : Feeder {
   int num_rows = 0;
   std::vector<int32_t> places;
+  std::unique_ptr<RowMemory> states;  // hidden [max_rows, H] of rows whose scores are bounds, for `settle`
   Session(Transformer& model, int max_rows) : Feeder(model, new_rows(model, max_rows)) {}
 
   // The next `count` places; they count once the forward has succeeded.
@@ -173,6 +133,28 @@ struct Session : Feeder {
   void truncate(int count) {
     for (int row = count; row < num_rows; ++row) cache.rows().lengths[row] = 0;
     num_rows = count;
+  }
+  // The rows just scored begin at `first`; `asked` marks whose states are at the front of `hidden`.
+  void keep_states(int first) {
+    const size_t width = model.shape().hidden;
+    if (!states) states = std::make_unique<RowMemory>(static_cast<size_t>(cache.rows().max_rows) * width);
+    const float* next = hidden.data();
+    for (size_t i = 0; i < asked.size(); ++i)
+      if (asked[i]) std::copy_n(next, width, states->data() + (first + i) * width), next += width;
+  }
+  std::vector<float> settle(Array<int32_t, 1> rows, Array<int64_t, 1> ptr, Array<int32_t, 1> children) {
+    check_children(model, rows.size(), ptr, children);
+    const size_t width = model.shape().hidden;
+    hidden.resize(rows.size() * width);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      check(states && rows.data()[i] >= 0 && rows.data()[i] < num_rows, "only rows with bounds can be settled");
+      std::copy_n(states->data() + rows.data()[i] * width, width, hidden.data() + i * width);
+    }
+    std::vector<float> out(children.size());
+    if (!out.empty())
+      child_scores(model, hidden.data(), static_cast<int>(rows.size()), ptr.data(), children.data(), Normaliser::kFull,
+                   out.data(), nullptr);
+    return out;
   }
 };
 
@@ -209,11 +191,14 @@ void bind_session(nb::module_& m) {
            "Hidden states float32[T, H] after the final norm of the appended rows.")
       .def("score",
            [](Session& self, Array<int32_t, 1> tokens, Array<int32_t, 1> parents, Array<int64_t, 1> ptr,
-              Array<int32_t, 1> children, bool renormalise, Stop* stop) -> std::optional<nb::ndarray<nb::numpy, float>> {
+              Array<int32_t, 1> children, bool renormalise, Stop* stop,
+              bool bounded) -> std::optional<nb::ndarray<nb::numpy, float>> {
              std::optional<std::vector<float>> out;
              {
                nb::gil_scoped_release release;
-               out = self.score(tokens, parents, self.next(tokens.size()), ptr, children, renormalise, stop);
+               out = self.score(tokens, parents, self.next(tokens.size()), ptr, children,
+                                normaliser_of(renormalise, bounded), stop);
+               if (out && bounded) self.keep_states(self.num_rows);
                if (out) self.num_rows += static_cast<int>(tokens.size());
              }
              if (!out) return std::nullopt;
@@ -221,8 +206,21 @@ void bind_session(nb::module_& m) {
              return owned(std::move(*out), {count});
            },
            nb::arg("tokens"), nb::arg("parents"), nb::arg("child_ptr"), nb::arg("children"), nb::arg("renormalise"),
-           nb::arg("stop") = nb::none(),
-           "Log-probabilities float32[C] of the listed children of each appended row; None where `stop` ended it.")
+           nb::arg("stop") = nb::none(), nb::arg("bounded") = false,
+           "Log-probabilities float32[C] of the listed children of each appended row; None where `stop` ended it. "
+           "bounded: upper bounds of them.")
+      .def("settle",
+           [](Session& self, Array<int32_t, 1> rows, Array<int64_t, 1> ptr, Array<int32_t, 1> children) {
+             std::vector<float> out;
+             {
+               nb::gil_scoped_release release;
+               out = self.settle(rows, ptr, children);
+             }
+             const size_t count = out.size();
+             return owned(std::move(out), {count});
+           },
+           nb::arg("rows"), nb::arg("child_ptr"), nb::arg("children"),
+           "Log-probabilities float32[C] of children of rows whose scores were bounds.")
       .def("logits",
            [](Session& self, Array<int32_t, 1> tokens, Array<int32_t, 1> parents, Array<uint8_t, 1> wanted) {
              auto out = self.logits(tokens, parents, self.next(tokens.size()), wanted);
@@ -265,7 +263,7 @@ void bind_lane(nb::module_& m) {
              std::optional<std::vector<float>> out;
              {
                nb::gil_scoped_release release;
-               out = self.score(tokens, parents, places.data(), ptr, children, renormalise, nullptr);
+               out = self.score(tokens, parents, places.data(), ptr, children, normaliser_of(renormalise), nullptr);
              }
              const size_t count = out->size();
              return owned(std::move(*out), {count});

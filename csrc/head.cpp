@@ -5,19 +5,9 @@
 #include <cmath>
 #include <vector>
 
-#include "linear.h"
-#include "transformer.h"
+#include "head.h"
 
 namespace adtrie {
-namespace {
-
-constexpr int kPiecePanels = 64, kPieceTokens = kPiecePanels * kPanel, kTileRows = 32;
-constexpr int kMeeting = 1;  // of all threads, the only one here
-
-struct HeadInputs {
-  PreparedRows prepared;
-  Inputs inputs{};
-};
 
 void prepare_head(Transformer& model, const float* hidden, int num_rows, HeadInputs& in) {
   const Shape& shape = model.shape();
@@ -28,6 +18,35 @@ void prepare_head(Transformer& model, const float* hidden, int num_rows, HeadInp
     in.prepared.prepare(model.kernels(), shape.activations, r, hidden + static_cast<int64_t>(r) * shape.hidden,
                         shape.hidden, model.head.sparse);
 }
+
+void child_logits(Transformer& model, const HeadInputs& in, const std::vector<ChildItem>& items, Range mine,
+                  const int32_t* tokens, float* out) {
+  for (int i = mine.begin; i < mine.end; ++i) {
+    const ChildItem& item = items[i];
+    float logits[kPanel];
+    multiply(model.kernels(), panels_from(model.head, item.panel), 0, 1, in.inputs, model.shape().activations,
+             item.row, 1, logits, kPanel, false, {});
+    for (int64_t c = item.begin; c < item.end; ++c) out[c] = logits[tokens[c] % kPanel];
+  }
+}
+
+std::vector<ChildItem> child_items(int num_rows, const int64_t* ptr, const int32_t* tokens) {
+  std::vector<ChildItem> items;
+  for (int r = 0; r < num_rows; ++r)
+    for (int64_t c = ptr[r]; c < ptr[r + 1];) {
+      const int panel = tokens[c] / kPanel;
+      int64_t end = c;
+      while (end < ptr[r + 1] && tokens[end] / kPanel == panel) ++end;
+      items.push_back({panel, r, c, end});
+      c = end;
+    }
+  std::sort(items.begin(), items.end(), [](const ChildItem& a, const ChildItem& b) {
+    return a.panel != b.panel ? a.panel < b.panel : a.row < b.row;
+  });
+  return items;
+}
+
+namespace {
 
 void raw_scores(Transformer& model, const HeadInputs& in, int num_rows, const int64_t* ptr, const int32_t* tokens,
                 float* out, Stop* stop) {
@@ -82,32 +101,11 @@ void raw_scores(Transformer& model, const HeadInputs& in, int num_rows, const in
 // Only panels that hold a child are multiplied: one item per (panel, row).
 void renormalised_scores(Transformer& model, const HeadInputs& in, int num_rows, const int64_t* ptr,
                          const int32_t* tokens, float* out) {
-  struct Item {
-    int panel, row;
-    int64_t begin, end;  // children in this panel
-  };
-  std::vector<Item> items;
-  for (int r = 0; r < num_rows; ++r)
-    for (int64_t c = ptr[r]; c < ptr[r + 1];) {
-      const int panel = tokens[c] / kPanel;
-      int64_t end = c;
-      while (end < ptr[r + 1] && tokens[end] / kPanel == panel) ++end;
-      items.push_back({panel, r, c, end});
-      c = end;
-    }
-  std::sort(items.begin(), items.end(), [](const Item& a, const Item& b) {
-    return a.panel != b.panel ? a.panel < b.panel : a.row < b.row;
-  });
+  const std::vector<ChildItem> items = child_items(num_rows, ptr, tokens);
   ThreadTeam& team = model.team();
   team.run([&](int thread) {
     const Range mine = split(static_cast<int>(items.size()), thread, team.active());
-    for (int i = mine.begin; i < mine.end; ++i) {
-      const Item& item = items[i];
-      float logits[kPanel];
-      multiply(model.kernels(), panels_from(model.head, item.panel), 0, 1, in.inputs, model.shape().activations,
-               item.row, 1, logits, kPanel, false, {});
-      for (int64_t c = item.begin; c < item.end; ++c) out[c] = logits[tokens[c] % kPanel];
-    }
+    child_logits(model, in, items, mine, tokens, out);
     team.barrier();
     const Range rows = split(num_rows, thread, team.active());
     for (int r = rows.begin; r < rows.end; ++r) {
@@ -124,11 +122,13 @@ void renormalised_scores(Transformer& model, const HeadInputs& in, int num_rows,
 }  // namespace
 
 bool child_scores(Transformer& model, const float* hidden, int num_rows, const int64_t* ptr, const int32_t* tokens,
-                  bool renormalise, float* out, Stop* stop) {
+                  Normaliser normaliser, float* out, Stop* stop) {
   HeadInputs in;
   prepare_head(model, hidden, num_rows, in);
-  if (renormalise)
+  if (normaliser == Normaliser::kChildren)
     renormalised_scores(model, in, num_rows, ptr, tokens, out);
+  else if (normaliser == Normaliser::kFrequent)
+    bounding_scores(model, in, num_rows, ptr, tokens, out, stop);
   else
     raw_scores(model, in, num_rows, ptr, tokens, out, stop);
   return stop == nullptr || !stop->stopped();

@@ -149,6 +149,31 @@ Panels refer(Arena& arena, const PackedStream& packed) {
   return w;
 }
 
+Panels pick_outputs(Arena& arena, const Panels& w, const int32_t* outputs, int count) {
+  constexpr int kLane = 4, kVector = kLane * kPanel;  // every dense form has lanes of four bytes
+  Panels out = w;
+  out.num_outputs = count, out.num_panels = padded_panels(count);
+  out.kept = nullptr, out.offsets = nullptr;
+  const int64_t bytes = panel_bytes(w.format, w.num_inputs), groups = w.group > 0 ? w.num_inputs / w.group : 0;
+  auto* data = static_cast<uint8_t*>(arena.take(static_cast<size_t>(out.num_panels) * bytes));
+  const size_t halves = static_cast<size_t>(out.num_panels) * groups * kPanel;
+  auto* scales = w.scales ? static_cast<uint16_t*>(arena.take(halves * 2)) : nullptr;
+  auto* mins = w.mins ? static_cast<uint16_t*>(arena.take(halves * 2)) : nullptr;
+  for (int i = 0; i < count; ++i) {
+    const int from = outputs[i] % kPanel, to = i % kPanel;
+    const uint8_t* source = panel_data(w, outputs[i] / kPanel);
+    for (int64_t at = 0; at < bytes; at += kVector)
+      std::memcpy(data + i / kPanel * bytes + at + to * kLane, source + at + from * kLane, kLane);
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t a = scales_at(w, outputs[i] / kPanel) + g * kPanel + from, b = (i / kPanel * groups + g) * kPanel + to;
+      scales[b] = w.scales[a];
+      if (mins) mins[b] = w.mins[a];
+    }
+  }
+  out.data = data, out.scales = scales, out.mins = mins;
+  return out;
+}
+
 void unpack_row(const Panels& w, int row, float* out) {
   if (w.format == Format::kF32) {
     const float* panel = static_cast<const float*>(w.data) + static_cast<int64_t>(row / kPanel) * w.num_inputs * kPanel;

@@ -47,6 +47,9 @@ struct PackedStream {
 int64_t stream_bytes(const PackedStream& packed);
 Panels refer(Arena& arena, const PackedStream& packed);
 
+// Those outputs of a linear that is not sparse, in that order: a copy, each output to the bit.
+Panels pick_outputs(Arena& arena, const Panels& w, const int32_t* outputs, int count);
+
 // Row n of a packed linear as float32 [K] (embedding look-up).
 void unpack_row(const Panels& w, int row, float* out);
 // Codes [N, K] of a quantized linear, for tests; a pruned input has the code of zero.

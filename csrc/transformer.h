@@ -52,6 +52,8 @@ class Transformer {
   std::vector<Layer> layers;
   std::vector<float> final_norm, rope_frequencies;  // rope_frequencies [head_size / 2]
   Panels embed, head;
+  Panels frequent;                   // copies of the head's outputs that usually hold nearly all of the probability
+  std::vector<uint8_t> is_frequent;  // by token; empty until they are chosen
   Schedule schedule;
 
   const Shape& shape() const { return shape_; }
@@ -122,11 +124,13 @@ class Cache {
   std::unique_ptr<Scratch> scratch_;
 };
 
-// Child scores: for rows r of hidden [R, H], children tokens[ptr[r], ptr[r+1]) ascending, to out[C] the
-// log-probability over the whole vocabulary (raw) or over the listed children (renormalised). False where `stop` (may
-// be null) ended it.
+// What a child's probability is a share of: the vocabulary, its frequent tokens and the listed children, or these alone.
+enum class Normaliser { kFull, kFrequent, kChildren };
+
+// Child scores: for rows r of hidden [R, H], children tokens[ptr[r], ptr[r+1]) ascending, to out[C] their
+// log-probabilities. False where `stop` (may be null) ended it.
 bool child_scores(Transformer& model, const float* hidden, int num_rows, const int64_t* ptr, const int32_t* tokens,
-                  bool renormalise, float* out, Stop* stop);
+                  Normaliser normaliser, float* out, Stop* stop);
 // Full logits float[R, V].
 void full_logits(Transformer& model, const float* hidden, int num_rows, float* out);
 

@@ -11,6 +11,7 @@ import pytest
 
 import adtrie
 from adtrie.errors import CapacityError, CatalogueError, InputError
+from adtrie.explain import explain
 from adtrie.loaded import MAX_SESSIONS
 from adtrie.request import Mode, Score, TargetOptions
 from adtrie.search import enumerate_all, score_entries
@@ -240,3 +241,43 @@ def test_public_names_exist() -> None:
         assert getattr(adtrie, name) is not None
     with pytest.raises(AttributeError):
         adtrie.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_bounded_normalisers_change_neither_scores_nor_proof(
+    model: adtrie.Model, catalogue: adtrie.Catalogue, k: int
+) -> None:
+    for query in ("hat", "a red shoe"):
+        full = model.target(query, catalogue, k, template=SHORT)
+        bounded = model.target(query, catalogue, k, template=SHORT, normaliser="bounded")
+        assert scores(bounded) == scores(full) and bounded.gap == 0.0
+
+
+def test_a_bounded_request_in_time_needs_its_tokens_before(
+    catalogue: adtrie.Catalogue, model: adtrie.Model
+) -> None:
+    asked = TargetOptions(2, deadline_ms=60_000, normaliser="bounded")
+    with adtrie.load_model(model.name, weights="int8") as fresh:
+        with pytest.raises(InputError, match="learn_frequent"):
+            fresh.answer("hat", catalogue, asked, SHORT)
+        fresh.learn_frequent(catalogue, SHORT)
+        fresh.learn_frequent(catalogue)  # once: the second does nothing
+        assert scores(fresh.answer("hat", catalogue, asked, SHORT)) == scores(
+            fresh.target("hat", catalogue, 2, template=SHORT)
+        )
+
+
+def test_bounded_normalisers_are_for_single_exact_requests(
+    model: adtrie.Model, catalogue: adtrie.Catalogue
+) -> None:
+    with pytest.raises(InputError, match="mode exact"):
+        TargetOptions(mode="verify", normaliser="bounded")
+    with pytest.raises(InputError, match="score raw"):
+        TargetOptions(score="renormalised", normaliser="bounded")
+    with pytest.raises(InputError, match="normaliser: expected one of full, bounded"):
+        TargetOptions(normaliser="rough")  # type: ignore[arg-type]
+    options = TargetOptions(2, normaliser="bounded")
+    with pytest.raises(InputError, match="one at a time"):
+        explain(model, "hat", catalogue, options, SHORT)
+    many = list(model.target_many(["hat"], catalogue, 2, template=SHORT, normaliser="bounded"))
+    assert isinstance(many[0], InputError) and "one at a time" in str(many[0])

@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str] | None] = {
     "lookup": CORE | {"catalogue", "search", "request"},
     "loaded": CORE | {"models", "engine", "prompt", "search", "request"},
     "question": CORE | {"catalogue", "models", "prompt", "search", "request", "lookup"},
+    "frequent": CORE | {"catalogue", "models", "engine", "prompt"},
     "creative": CORE | {"models", "prompt", "search"},
     "concurrency": CORE
     | {"catalogue", "models", "engine", "prompt", "search", "request", "question", "creative"},

@@ -32,6 +32,11 @@ class Model:
 
     def tie_head(self) -> None: ...
 
+    def set_frequent(self, arg: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], /) -> None:
+        """
+        Tokens over which bounded sessions normalise, int32[F] ascending; copies their outputs of the head.
+        """
+
     def with_threads(self, arg: int, /) -> Model:
         """The same weights, in place, with threads of its own."""
 
@@ -84,9 +89,14 @@ class Session:
     def forward(self, arg0: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], arg1: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], /) -> NDArray[numpy.float32]:
         """Hidden states float32[T, H] after the final norm of the appended rows."""
 
-    def score(self, tokens: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], parents: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], child_ptr: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], children: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], renormalise: bool, stop: Stop | None = None) -> NDArray[numpy.float32] | None:
+    def score(self, tokens: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], parents: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], child_ptr: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], children: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], renormalise: bool, stop: Stop | None = None, bounded: bool = False) -> NDArray[numpy.float32] | None:
         """
-        Log-probabilities float32[C] of the listed children of each appended row; None where `stop` ended it.
+        Log-probabilities float32[C] of the listed children of each appended row; None where `stop` ended it. bounded: upper bounds of them.
+        """
+
+    def settle(self, rows: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], child_ptr: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], children: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> NDArray[numpy.float32]:
+        """
+        Log-probabilities float32[C] of children of rows whose scores were bounds.
         """
 
     def logits(self, tokens: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], parents: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], wanted: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> NDArray[numpy.float32]:

@@ -19,12 +19,13 @@ from adtrie.engine import Engine, Session
 from adtrie.engine.pooling import mean_hidden_states
 from adtrie.engine.weights import Activations, WeightFormat
 from adtrie.errors import AdtrieError, InputError
+from adtrie.frequent import frequent_tokens
 from adtrie.loaded import LoadedModel
 from adtrie.lookup import Lookup, Run
 from adtrie.models import open_tuned
 from adtrie.prompt import PromptTemplate, normalise_query
 from adtrie.question import Question
-from adtrie.request import SESSION_ROWS, Hits, Mode, Score, TargetOptions
+from adtrie.request import SESSION_ROWS, Hits, Mode, Normaliser, Score, TargetOptions
 from adtrie.search.budget import Prefer
 from adtrie.search.deadline import Deadline
 from adtrie.search.enumerate import score_entries
@@ -55,6 +56,7 @@ class Model(LoadedModel):
         deadline_ms: float | None = None,
         bid_weight: float = 0.0,
         at_most: tuple[int, str] | str | None = None,
+        normaliser: Normaliser = "full",
         template: PromptTemplate | None = None,
         prior: Bonus | None = None,
         where: str | EntrySet | None = None,
@@ -74,7 +76,9 @@ class Model(LoadedModel):
         InputError for a query, option or filter that is wrong, CatalogueError for a catalogue of another
         tokenizer, CapacityError for a prompt above the context.
         """
-        options = TargetOptions(k, mode, score, width, max_rows, prefer, deadline_ms, bid_weight, at_most)
+        options = TargetOptions(
+            k, mode, score, width, max_rows, prefer, deadline_ms, bid_weight, at_most, normaliser
+        )
         bounded = where is not None or allow_ids is not None or deny_ids is not None
         selection = catalogue.select(where, allow_ids=allow_ids, deny_ids=deny_ids) if bounded else None
         return self.answer(query, catalogue, options, template, prior, selection, seeds)
@@ -94,6 +98,10 @@ class Model(LoadedModel):
 
         `observe` is given what is searched and returns what runs it: `explain`.
         """
+        if options.bounded and not self.engine.has_frequent:
+            if options.deadline_ms is not None:
+                raise InputError("normaliser: call learn_frequent() before a bounded request with a deadline")
+            self.learn_frequent(catalogue, template)
         deadline = None
         if options.deadline_ms is not None:
             deadline = Deadline(options.deadline_ms, self.engine.latency(), self._clock, self._pace)
@@ -102,6 +110,18 @@ class Model(LoadedModel):
         with self._lock:
             session = self._session(template, options)
             return question.answer(session, self.engine.latency, deadline, observe)
+
+    def learn_frequent(self, catalogue: Catalogue, template: PromptTemplate | None = None) -> None:
+        """Chooses the tokens that `normaliser` bounded counts, by what the model expects in this catalogue.
+
+        Seconds, once for a model: done by the first such request, but before one with a deadline. Whatever is
+        chosen, bounds are bounds. Raises CatalogueError for a catalogue of another tokenizer.
+        """
+        with self._lock:
+            if not self.engine.has_frequent:
+                catalogue.check_tokenizer(self.tokenizer.fingerprint)
+                chosen = frequent_tokens(self.engine, self.tokenizer, template or self.template, catalogue)
+                self.engine.set_frequent(chosen)
 
     def target_many(
         self,

@@ -76,6 +76,8 @@ class Concurrent:
             raise InputError(
                 f"score: expected {self.score}, as all requests of this batch, got {options.score}"
             )
+        if options.bounded:
+            raise InputError("normaliser: bounded is for requests one at a time, got a batch")
         if options.prefer == "auto" and not self._alone:
             options = replace(options, prefer="rows")
         deadline = None

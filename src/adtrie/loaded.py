@@ -18,7 +18,7 @@ from adtrie.config import ModelSpec
 from adtrie.engine import Engine, Session
 from adtrie.models import AdaptedCheckpoint, Checkpoint, Tokenizer
 from adtrie.prompt import CREATE_TEMPLATE, DEFAULT_TEMPLATE, PromptTemplate
-from adtrie.request import Score, TargetOptions
+from adtrie.request import Normaliser, Score, TargetOptions
 from adtrie.search.deadline import STOPPABLE, Clock, Pace
 
 MAX_SESSIONS = 4  # each holds the keys and values of one template's prefix
@@ -38,7 +38,7 @@ class LoadedModel:
         # Of requests that bring none: an adapter's own, whether it was tuned to name or to write.
         self.template = template or DEFAULT_TEMPLATE
         self.create_template = template or CREATE_TEMPLATE
-        self._sessions: OrderedDict[tuple[PromptTemplate, Score, int], Session] = OrderedDict()
+        self._sessions: OrderedDict[tuple[PromptTemplate, Score, Normaliser, int], Session] = OrderedDict()
         self._lock = Lock()
         self._clock: Clock = time.perf_counter
         self._pace = Pace(STOPPABLE)
@@ -96,11 +96,11 @@ class LoadedModel:
 
     def _session(self, template: PromptTemplate, options: TargetOptions) -> Session:
         """A session at the start of a request, its prefix computed; above MAX_SESSIONS the oldest goes."""
-        key = (template, options.score, options.session_rows)
+        key = (template, options.score, options.normaliser, options.session_rows)
         session = self._sessions.get(key)
         if session is None:
             prefix = template.prefix_tokens(self.tokenizer)
-            session = self.engine.session(prefix, options.score, options.session_rows)
+            session = self.engine.session(prefix, options.score, options.session_rows, options.bounded)
             self._sessions[key] = session
             if len(self._sessions) > MAX_SESSIONS:
                 self._sessions.popitem(last=False)

@@ -11,11 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from adtrie.catalogue import MAX_COMPACT, Bonus, Catalogue, Compact, EntrySet, Prior, Selection, Sum, Trie
 from adtrie.config import RowCost
+from adtrie.errors import InputError
 from adtrie.request import TargetOptions
 from adtrie.search.deadline import Deadline, TimedScorer
 from adtrie.search.exact import exact
 from adtrie.search.finished import Caps
-from adtrie.search.scorer import Scorer, SearchResult, check_prior
+from adtrie.search.scorer import BoundingScorer, Scorer, SearchResult, check_prior
 from adtrie.search.seeds import check_seeds
 from adtrie.search.stepwise import stepwise
 from adtrie.search.verify import verify
@@ -79,6 +80,8 @@ class Lookup:
 
     def _exact(self, scorer: Scorer, prompt: Any, cost: RowCost, deadline: Deadline | None) -> SearchResult:
         options, seeds = self.options, self.seeds
+        if options.bounded and not (isinstance(scorer, BoundingScorer) and scorer.bounded):
+            raise InputError("normaliser: bounded is for requests one at a time, without an explanation")
         if self.entries is not None:
             whole = whole_set(self.trie, self.entries, len(prompt), self.k, cost, options.max_rows)
             seeds = seeds if whole is None else whole

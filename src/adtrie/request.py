@@ -15,6 +15,7 @@ from adtrie.search.scorer import MAX_K, MAX_WIDTH, check_count
 
 Mode = Literal["exact", "verify", "stepwise"]
 Score = Literal["raw", "renormalised"]
+Normaliser = Literal["full", "bounded"]
 MAX_REQUEST_ROWS = 65_536  # most rows `exact` may feed for one request
 SESSION_ROWS, LARGE_SESSION_ROWS = 16_384, 131_072  # address space of a session; the larger for large budgets
 _AT_MOST = re.compile(r"([0-9]{1,9}):(.+)", re.DOTALL)
@@ -27,7 +28,9 @@ class TargetOptions:
     `width` is the beam of verify and stepwise, never below k. `max_rows` bounds the rows of exact in total,
     of verify per forward. `deadline_ms` is counted from the start of the request (0: no time for a forward).
     `prefer` is what exact saves: auto (milliseconds), rows or forwards. `bid_weight` adds weight x log(bid)
-    to each score. `at_most` limits exact's answer: (1, "advertiser") or "1:advertiser" is one of each.
+    to each score. `at_most` limits exact's answer: (1, "advertiser") or "1:advertiser" is one of each. With
+    `normaliser` bounded exact prunes by upper bounds of raw scores, normalised over frequent tokens only, and
+    scores in full what may be in the answer: same proof, same scores, less work for a row.
     """
 
     k: int = 10
@@ -39,6 +42,7 @@ class TargetOptions:
     deadline_ms: float | None = None
     bid_weight: float = 0.0
     at_most: tuple[int, str] | str | None = None
+    normaliser: Normaliser = "full"
 
     def __post_init__(self) -> None:
         check_count("k", self.k, MAX_K)
@@ -47,6 +51,7 @@ class TargetOptions:
         for name, word, words in (
             ("mode", self.mode, get_args(Mode)),
             ("score", self.score, get_args(Score)),
+            ("normaliser", self.normaliser, get_args(Normaliser)),
         ):
             if word not in words:
                 raise InputError(f"{name}: expected one of {', '.join(words)}, got {word!r:.60}")
@@ -54,6 +59,10 @@ class TargetOptions:
         check_weight(self.bid_weight)
         if self.deadline_ms is not None:
             check_deadline_ms(self.deadline_ms)
+        if self.bounded and (self.mode != "exact" or self.score != "raw"):
+            raise InputError(
+                f"normaliser: bounded needs mode exact and score raw, got {self.mode} and {self.score}"
+            )
         if self.mode == "exact":
             _ = self.cap
         elif self.at_most is not None:
@@ -75,6 +84,11 @@ class TargetOptions:
         if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[1], str):
             raise InputError(f"at_most: expected NUMBER:ATTRIBUTE such as 1:advertiser, got {given!r:.60}")
         return check_count("at_most", given[0], MAX_K), given[1]
+
+    @property
+    def bounded(self) -> bool:
+        """Whether rows are scored by upper bounds."""
+        return self.normaliser == "bounded"
 
     @property
     def beam_width(self) -> int:

@@ -241,3 +241,13 @@ def test_a_fusion_ranks_by_the_sum(
     assert first["score"] == pytest.approx(before + 500 - 0.5 * familiar[NAMES[4]], abs=1e-3)
     assert ask("--fusion", tmp_path / "none.json", "x").exit_code == 1
     assert ask("--fusion", fusion, "--explain", "x").exit_code == 2
+
+
+def test_a_bounded_normaliser_prints_the_same_answer(ask: Run) -> None:
+    asked = ("--json", "--k", 3, "hat")
+    full, bounded = ask(*asked), ask(*asked, "--normaliser", "bounded")
+    assert bounded.exit_code == 0, bounded.stderr
+    for name in ("results", "gap"):
+        assert answers(bounded)[0][name] == answers(full)[0][name]
+    refused = ask(*asked, "--normaliser", "bounded", "--explain")
+    assert refused.exit_code == 2 and "--explain" in refused.stderr

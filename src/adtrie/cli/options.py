@@ -23,6 +23,13 @@ class ScoreChoice(StrEnum):
     renormalised = "renormalised"
 
 
+class NormaliserChoice(StrEnum):
+    """What exact normalises rows over."""
+
+    full = "full"
+    bounded = "bounded"
+
+
 class PreferChoice(StrEnum):
     """What exact saves."""
 

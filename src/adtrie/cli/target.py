@@ -19,6 +19,7 @@ from adtrie.cli.options import (
     JsonOption,
     ModeChoice,
     ModelOption,
+    NormaliserChoice,
     PreferChoice,
     ScoreChoice,
     ThreadsOption,
@@ -75,6 +76,10 @@ def command(
         str | None,
         typer.Option(help="At most NUMBER entries per value of ATTRIBUTE, as in 1:advertiser (exact only)."),
     ] = None,
+    normaliser: Annotated[
+        NormaliserChoice,
+        typer.Option(help="bounded: exact prunes by upper bounds, which cost less; scores stay as they are."),
+    ] = NormaliserChoice.full,
     prompt_template: Annotated[
         str | None,
         typer.Option(
@@ -128,8 +133,19 @@ def command(
         raise typer.BadParameter("--explain and --why follow a search without --fusion")
     if (explain or why is not None) and concurrency > 1:
         raise typer.BadParameter("--explain and --why follow one query at a time; leave --concurrency out")
+    if normaliser == NormaliserChoice.bounded and (explain or why is not None or concurrency > 1):
+        raise typer.BadParameter("--normaliser bounded goes with neither --explain, --why nor --concurrency")
     options = TargetOptions(
-        k, mode.value, score.value, width, max_rows, prefer.value, deadline_ms, bid_weight, at_most
+        k,
+        mode.value,
+        score.value,
+        width,
+        max_rows,
+        prefer.value,
+        deadline_ms,
+        bid_weight,
+        at_most,
+        normaliser.value,
     )
     template = PromptTemplate.parse(prompt_template) if prompt_template is not None else None
     passing = filter_of(where, block, taxonomy)
@@ -140,6 +156,8 @@ def command(
     announce(model)
     loaded = load_model(model, adapter=adapter, weights=weights.value, threads=threads)
     answering.catalogue.check_tokenizer(loaded.tokenizer.fingerprint)
+    if options.bounded:
+        loaded.learn_frequent(answering.catalogue, template)
     if options.deadline_ms is not None:
         loaded.warm(options, template)
     prior = _prior(loaded, answering, template)

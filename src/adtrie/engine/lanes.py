@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adtrie import _core
-from adtrie.engine.engine import Engine, check_score, native_errors
+from adtrie.engine.engine import Engine
+from adtrie.engine.session import check_score, native_errors
 from adtrie.errors import CapacityError, InputError
 
 LOGITS = "logits"

@@ -21,7 +21,8 @@ from adtrie.engine.plan import Limits, Option, Stage, fitting, search
 from adtrie.engine.plan_stages import Sizes, row_plan, schedule_array, settings_of, stages_of
 
 if TYPE_CHECKING:
-    from adtrie.engine.engine import Engine, Session
+    from adtrie.engine.engine import Engine
+    from adtrie.engine.session import Session
 
 ROW_COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 QUICK_COUNTS = {1: 2, 8: 12, 64: 512}  # measured rows -> serves passes of up to so many

@@ -34,8 +34,18 @@ from adtrie.search.guess import (
     tokens_left,
 )
 from adtrie.search.rank import best, certified_gap
-from adtrie.search.scorer import MAX_K, MAX_ROWS, Scorer, SearchResult, check_count, check_prior, check_prompt
+from adtrie.search.scorer import (
+    MAX_K,
+    MAX_ROWS,
+    BoundingScorer,
+    Scorer,
+    SearchResult,
+    check_count,
+    check_prior,
+    check_prompt,
+)
 from adtrie.search.seeds import check_seeds, seeded_levels
+from adtrie.search.settling import Settling, most_likely
 from adtrie.search.speculate import useful_rows
 
 if TYPE_CHECKING:
@@ -63,19 +73,23 @@ def exact(
     than k finished). `seeds` are entries to score in the first forward, the likeliest first: a guess of the
     answer that can only save rows. `prior` adds a constant to each entry's log-probability; best, gap and
     bounds are of the totals. `prefer` says what is saved: milliseconds by `cost`, rows, or forwards (of up to
-    1,024 rows). With `caps`: the best entries of which no group has too many. Raises InputError for a bad
-    argument.
+    1,024 rows). With `caps`: the best entries of which no group has too many. Of a scorer whose scores are
+    bounds, entries that may be among the best are settled: totals are those without bounds. Raises InputError
+    for a bad argument.
     """
     k = min(check_count("k", k, MAX_K), trie.num_entries)
     max_rows = check_count("max_rows", max_rows, MAX_ROWS)
     tokens, guesses = check_prompt(prompt), check_seeds(seeds, trie.num_entries)
+    bounding = scorer if isinstance(scorer, BoundingScorer) and scorer.bounded else None
     if deadline is not None:
         scorer = StoppingScorer(scorer, deadline)
     nodes = Frontier(scorer, trie, tokens, check_prior(prior, trie.num_entries))
     caps = check_caps(caps, trie.num_entries)
     if caps is not None:
         k = caps.num_possible(k)
-    search = _Search(nodes, trie, Finished(k, caps), Budget(cost, max_rows, check_prefer(prefer), deadline))
+    budget = Budget(cost, max_rows, check_prefer(prefer), deadline)
+    settling = None if bounding is None else Settling(nodes, bounding)
+    search = _Search(nodes, trie, Finished(k, caps), budget, settling)
     levels = search.first_levels(guesses)
     with suppress(OutOfTime):  # what was to be fed is open still, so the gap holds
         while levels:
@@ -87,8 +101,11 @@ def exact(
 class _Search:
     """Open nodes that may still hold a better entry, and the best entries finished so far."""
 
-    def __init__(self, nodes: Frontier, trie: Trie, finished: Finished, budget: Budget) -> None:
+    def __init__(
+        self, nodes: Frontier, trie: Trie, finished: Finished, budget: Budget, settling: Settling | None
+    ) -> None:
         self.nodes, self.trie, self.finished, self.budget = nodes, trie, finished, budget
+        self.settling = settling  # None: scores are no bounds
         self.open: Nodes = np.array([ROOT])
         self.unreachable = -np.inf  # best bound among nodes too far down the list for the budget
 
@@ -122,10 +139,22 @@ class _Search:
         self.budget.forward(fed.size + besides, lambda: nodes.feed(levels))
         below = nodes.children(fed)
         done = self._is_finished(below)
-        self.finished.add(nodes.lo[below[done]], nodes.total(below[done]))
+        self._finish(below[done])
         self.open = np.concatenate((self.open, below[~done]))
         self.open = self.open[nodes.is_open(self.open)]
         self._prune()
+
+    def _finish(self, leaves: Nodes) -> None:
+        """Takes in finished entries; where scores are bounds, settles those that may be among the best."""
+        nodes, found, settling = self.nodes, self.finished, self.settling
+        if settling is None:
+            found.add(nodes.lo[leaves], nodes.total(leaves))
+            return
+        while leaves.size:
+            leaves = leaves[found.may_enter(nodes.total(leaves), nodes.lo[leaves], nodes.hi[leaves])]
+            chosen = most_likely(nodes, leaves, found.k)
+            found.add(nodes.lo[chosen], settling.totals(chosen))
+            leaves = np.setdiff1d(leaves, chosen)
 
     def _is_finished(self, ids: Nodes) -> NDArray[np.bool_]:
         """Leaves; under renormalised scoring any entry alone: its forced rest scores exactly 0."""

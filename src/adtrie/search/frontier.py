@@ -67,6 +67,11 @@ class Frontier:
         if prior is not None:
             self.best_prior[:1] = prior.best(self.lo[:1], self.hi[:1])
 
+    @property
+    def has_prior(self) -> bool:
+        """Whether totals are more than scores."""
+        return self._prior is not None
+
     def children(self, nodes: Nodes) -> Nodes:
         """The children of listed `nodes`, node by node."""
         return _ranges(self.first[nodes], self.count[nodes])

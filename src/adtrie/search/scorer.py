@@ -61,6 +61,23 @@ class StoppableScorer(Protocol):
         """As `score`; None where it takes more than `ms` from now: then no row was fed."""
 
 
+@runtime_checkable
+class BoundingScorer(Protocol):
+    """What a `Scorer` has besides if it may give upper bounds of log-probabilities in their place."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether `score` gives bounds."""
+
+    def settle(
+        self,
+        rows: NDArray[np.int32],
+        child_ptr: NDArray[np.int64],
+        child_tokens: NDArray[np.int32],
+    ) -> NDArray[np.float32]:
+        """The log-probabilities themselves of children of rows that were fed with children."""
+
+
 @dataclass(frozen=True, eq=False)
 class SearchResult:
     """Entries int64[n] and scores float64[n], best first, ties by entry.
