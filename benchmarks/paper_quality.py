@@ -92,15 +92,15 @@ def packed_size(checkpoint: Checkpoint) -> dict[str, Any]:
             weights[kept] += count * shape[1]
     sparse = weights[2] + weights[1]
     return {
-        **_bits(sizes),
+        **size_of(sizes),
         "panels": dict(panels),
         "groups": dict(groups),
         "one_of_four_share": weights[1] / sparse if sparse else None,
     }
 
 
-def _bits(sizes: dict[str, tuple[int, int]]) -> dict[str, Any]:
-    """From (bytes, weights) of each linear."""
+def size_of(sizes: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """Bytes and bits per weight, of all and of the blocks, from (bytes, weights) of each linear by name."""
     blocks = [size for name, size in sizes.items() if name not in OUTER]
 
     def bits(parts: Sequence[tuple[int, int]]) -> float:
@@ -117,7 +117,7 @@ def _full_size(bench: Bench) -> dict[str, Any]:
     each = FULL_BYTES.get(full_format(), 2)
     shapes = linear_shapes(bench.source)
     sizes = {name: (each * int(np.prod(shape)), int(np.prod(shape))) for name, shape in shapes.items()}
-    return {**_bits(sizes), "weights": full_format()}
+    return {**size_of(sizes), "weights": full_format()}
 
 
 def _pruned_size(bench: Bench, row: Row) -> dict[str, Any]:
@@ -128,4 +128,4 @@ def _pruned_size(bench: Bench, row: Row) -> dict[str, Any]:
         name: (int(shape[0] * shape[1] * (16 if name in OUTER else bits) / 8), shape[0] * shape[1])
         for name, shape in linear_shapes(bench.source).items()
     }
-    return _bits(sizes)
+    return size_of(sizes)

@@ -1,0 +1,196 @@
+"""What compression costs a small model trained from random weights: `python -m benchmarks.scratch_model`.
+
+The weights of a published 4-bit file lie on its grid, so rounding them again says nothing; these lie on none.
+Trains once into the folder --out, from a fixed seed, then makes rows of `benchmarks.paper_rows` beside the
+uncompressed model and beside a floor that knows only how often each token occurs. Four million weights beside
+a vocabulary of 8,192: says which way a method moves, not how far it moves a model of use. Needs torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from adtrie.calibration_texts import split_texts
+from adtrie.cli.training_progress import training_progress
+from adtrie.compress.divergence import Comparison
+from adtrie.compress.replaced_source import ReplacedSource
+from adtrie.compress.samples import Sample, make_batches
+from adtrie.evaluate import load_creative_task, load_task
+from adtrie.format.panels import pack
+from adtrie.models import open_checkpoint
+from adtrie.models.adapter_files import CARD_FILE
+from adtrie.train.pairs import TUNE_TASKS, WRITING_TASKS, TuneData, task_data
+from adtrie.train.recipe import TASK_MAX_TOKENS, TASK_TEMPLATES, Recipe
+from benchmarks import machine
+from benchmarks.paper_plans import SETTINGS, PanelRun, linear_shapes, make_plan
+from benchmarks.paper_quality import size_of
+from benchmarks.paper_rows import ALL_ROWS, Row
+from benchmarks.paper_setting import answered
+from benchmarks.scratch_start import SPEC, random_checkpoint, unigram_loss
+
+TOKENIZER = "smollm2-135m"
+HELD_OUT = 200  # test rows
+ROWS = {
+    "rtn": "round-to-nearest INT4, group 64",
+    "gptq": "GPTQ INT4, group 64",
+    "group-64": "polished INT4, group 64",
+    "adaptive": "polished INT4, adaptive groups",
+    "2:4+int4": "2:4 + INT4",
+    "half-plan": "layer-adaptive mix",
+    "1:4+int4": "1:4 + INT4",
+}
+# (the row that should diverge less, the row at the same bytes or, for the first two, by the plainer method)
+DUELS = (("gptq", "rtn"), ("group-64", "gptq"), ("adaptive", "group-64"), ("half-plan", "2:4+int4"))
+
+
+def recipe_of(task: str, steps: int, seed: int) -> Recipe:
+    """A fixed number of updates, so that the seed decides the weights and no clock does."""
+    return Recipe(
+        template=TASK_TEMPLATES[task],
+        learning_rate=3e-3,
+        steps=steps,
+        batch_tokens=1_024,
+        max_tokens=TASK_MAX_TOKENS.get(task, Recipe.max_tokens),
+        evaluate_every=200,
+        dev_rows=200,
+        seed=seed,
+    )
+
+
+def train_once(out: Path, recipe: Recipe, task: str) -> None:
+    """Trains into `out` unless a finished model is there."""
+    if (out / CARD_FILE).exists():
+        return
+    from benchmarks.scratch_training import train  # torch, which a trained model does without
+
+    with open_checkpoint(TOKENIZER) as published:
+        start = random_checkpoint(published.tokenizer, SPEC, recipe.seed)
+    with training_progress() as watch:
+        train(start, task_data(task, start.tokenizer, recipe), recipe, out, watch)
+
+
+def held_out_pairs(task: str, count: int) -> list[tuple[str, str]]:
+    """(query, answer) of test rows, of which no training and no calibration has seen any."""
+    if task in WRITING_TASKS:
+        return [
+            (brief.facts, brief.references[0]) for brief in load_creative_task(task).sample("test", count)
+        ]
+    found = load_task(task)
+    rows = found.sample("test", count - count // 2) + found.sample("cold_test", count // 2)
+    return [(row.query, row.label) for row in rows]
+
+
+def measured(run: PanelRun, row: Row, judge: Comparison) -> dict[str, Any]:
+    """Size and divergence of one row, its codes solved and packed in memory."""
+    assert row.recipe is not None
+    began = time.process_time()
+    plan = make_plan(row.recipe, run)
+    run.use(row.recipe.method)
+    linears = dict(run.solve(plan))
+    shapes = linear_shapes(run.source)
+    sizes = {name: (pack(linear).num_bytes, math.prod(shapes[name])) for name, linear in linears.items()}
+    found = asdict(judge.of(ReplacedSource(run.source, linears)))
+    rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in found.items()}
+    return {**size_of(sizes), **rounded, "cpu_s": round(time.process_time() - began, 1)}
+
+
+def verdicts(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """For each of DUELS who diverges less, and by how much."""
+    lines = []
+    for name, other in DUELS:
+        ours, theirs = rows[name]["kl_mean"], rows[other]["kl_mean"]
+        word = "beats" if ours < theirs else "does not beat"
+        lines.append(f"{ROWS[name]} {word} {ROWS[other]}: {ours:.4f} and {theirs:.4f} nats")
+    return lines
+
+
+def compare(out: Path, task: str, recipe: Recipe) -> dict[str, Any]:
+    """All rows of the model in `out`, with its floor and its training."""
+    with open_checkpoint(out) as source, tempfile.TemporaryDirectory() as work:
+        data: TuneData = task_data(task, source.tokenizer, recipe)
+        rows = [Sample(each.tokens, each.start) for each in data.train]
+        pairs = held_out_pairs(task, HELD_OUT)
+        held_out = [answered(query, text, recipe.template, source.tokenizer) for query, text in pairs]
+        floor = unigram_loss(
+            (each.tokens[each.start :] for each in rows),
+            (each.tokens[each.start :] for each in held_out),
+            source.spec.vocab_size,
+        )
+        run = PanelRun(source, split_texts(rows, SETTINGS.max_tokens), SETTINGS, Path(work))
+        judge = Comparison(source, make_batches(held_out))
+        found = {name: measured(run, ALL_ROWS[name], judge) for name in ROWS}
+        shapes = linear_shapes(source)
+        return {
+            "task": task,
+            "spec": asdict(source.spec),
+            "training": json.loads((out / CARD_FILE).read_text()),
+            "calibration_tokens": SETTINGS.max_tokens,
+            "held_out_texts": len(held_out),
+            "held_out_tokens": found["rtn"]["num_rows"],
+            "full": {
+                **size_of({name: (2 * math.prod(s), math.prod(s)) for name, s in shapes.items()}),
+                "perplexity": found["rtn"]["reference_perplexity"],
+            },
+            "unigram_perplexity": round(math.exp(floor), 4),
+            "rows": found,
+            "verdicts": verdicts(found),
+        }
+
+
+def show(result: dict[str, Any]) -> None:
+    """The result as a table on the terminal, and who beats whom."""
+    trained, full = result["training"], result["full"]
+    title = (
+        f"{result['task']}: {trained['steps']} updates in {trained['seconds']:.0f} s, "
+        f"{result['held_out_tokens']:,} held-out tokens of {result['held_out_texts']} texts"
+    )
+    columns = ("", "block bits", "MB", "KL, nats", "KL p99", "same top token", "perplexity")
+    table = Table(*columns, title=title)
+    table.add_row("unigram floor", "", "", "", "", "", f"{result['unigram_perplexity']:.2f}")
+    size = (f"{full['block_bits_per_weight']:.2f}", f"{full['bytes'] / 1e6:.2f}")
+    table.add_row("uncompressed", *size, "", "", "", f"{full['perplexity']:.4f}")
+    for name, row in result["rows"].items():
+        table.add_row(
+            ROWS[name],
+            f"{row['block_bits_per_weight']:.2f}",
+            f"{row['bytes'] / 1e6:.2f}",
+            f"{row['kl_mean']:.4f}",
+            f"{row['kl_p99']:.3f}",
+            f"{row['top1_agreement']:.1%}",
+            f"{row['perplexity']:.4f}",
+        )
+    console = Console()
+    console.print(table)
+    for line in result["verdicts"]:
+        console.print(line)
+
+
+def main() -> None:
+    """Trains where there is no model yet, compresses it, and writes the result."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--task", default="e2e", choices=TUNE_TASKS)
+    parser.add_argument("--steps", type=int, default=500, help="updates of the training")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=machine.ROOT / "build" / "scratch_model")
+    options = parser.parse_args()
+    recipe = recipe_of(options.task, options.steps, options.seed)
+    train_once(options.out, recipe, options.task)
+    result = compare(options.out, options.task, recipe)
+    show(result)
+    print(f"written to {machine.write('scratch_model', result)}")
+
+
+if __name__ == "__main__":
+    main()
