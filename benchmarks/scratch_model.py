@@ -1,7 +1,7 @@
 """What compression costs a small model trained from random weights: `python -m benchmarks.scratch_model`.
 
 The weights of a published 4-bit file lie on its grid, so rounding them again says nothing; these lie on none.
-Trains once into the folder --out, from a fixed seed, then makes rows of `benchmarks.paper_rows` beside the
+Trains once into build/scratch_model, from a fixed seed, then makes rows of `benchmarks.paper_rows` beside the
 uncompressed model and beside a floor that knows only how often each token occurs. Training takes three and a
 half minutes of one core, the rows another one. Three million weights in blocks, two in the embedding: says
 which way a method moves, not how far it moves a model of use. Needs torch to train.
@@ -26,11 +26,11 @@ from adtrie.cli.training_progress import training_progress
 from adtrie.compress.divergence import Comparison
 from adtrie.compress.replaced_source import ReplacedSource
 from adtrie.compress.samples import Sample, make_batches
-from adtrie.evaluate import load_creative_task, load_task
+from adtrie.evaluate import load_creative_task
 from adtrie.format.panels import pack
-from adtrie.models import open_checkpoint
+from adtrie.models import Tokenizer, open_checkpoint
 from adtrie.models.adapter_files import CARD_FILE
-from adtrie.train.pairs import TUNE_TASKS, WRITING_TASKS, TuneData, task_data
+from adtrie.train.pairs import task_data
 from adtrie.train.recipe import TASK_MAX_TOKENS, TASK_TEMPLATES, Recipe
 from benchmarks import machine
 from benchmarks.paper_plans import SETTINGS, PanelRun, linear_shapes, make_plan
@@ -40,12 +40,14 @@ from benchmarks.paper_setting import answered
 from benchmarks.scratch_start import SPEC, random_checkpoint, unigram_loss
 
 TOKENIZER = "smollm2-135m"
+TASK = "e2e"  # learned sooner than pricerunner, the answers of which are names to copy
+STEPS = 500
 HELD_OUT = 200  # test rows
 ROWS = {
-    "rtn": "round-to-nearest INT4, group 64",
-    "gptq": "GPTQ INT4, group 64",
-    "group-64": "polished INT4, group 64",
-    "adaptive": "polished INT4, adaptive groups",
+    "rtn": "round-to-nearest INT4",
+    "gptq": "GPTQ INT4",
+    "group-64": "polished INT4",
+    "adaptive": "adaptive INT4",
     "2:4+int4": "2:4 + INT4",
     "half-plan": "layer-adaptive mix",
     "1:4+int4": "1:4 + INT4",
@@ -54,41 +56,43 @@ ROWS = {
 DUELS = (("gptq", "rtn"), ("group-64", "gptq"), ("adaptive", "group-64"), ("half-plan", "2:4+int4"))
 
 
-def recipe_of(task: str, steps: int, seed: int) -> Recipe:
+def recipe_of(seed: int) -> Recipe:
     """A fixed number of updates, so that the seed decides the weights and no clock does."""
     return Recipe(
-        template=TASK_TEMPLATES[task],
+        template=TASK_TEMPLATES[TASK],
         learning_rate=3e-3,
-        steps=steps,
+        steps=STEPS,
         batch_tokens=1_024,
-        max_tokens=TASK_MAX_TOKENS.get(task, Recipe.max_tokens),
+        max_tokens=TASK_MAX_TOKENS[TASK],
         evaluate_every=200,
         dev_rows=200,
         seed=seed,
     )
 
 
-def train_once(out: Path, recipe: Recipe, task: str) -> None:
-    """Trains into `out` unless a finished model is there."""
-    if (out / CARD_FILE).exists():
+def is_trained(out: Path, recipe: Recipe) -> bool:
+    """Whether `out` holds a finished model of just this recipe."""
+    card = out / CARD_FILE
+    as_json = json.loads(json.dumps(asdict(recipe)))
+    return card.exists() and json.loads(card.read_text())["recipe"] == as_json
+
+
+def train_once(out: Path, recipe: Recipe) -> None:
+    """Trains into `out` unless the model is there."""
+    if is_trained(out, recipe):
         return
     from benchmarks.scratch_training import train  # torch, which a trained model does without
 
     with open_checkpoint(TOKENIZER) as published:
         start = random_checkpoint(published.tokenizer, SPEC, recipe.seed)
     with training_progress() as watch:
-        train(start, task_data(task, start.tokenizer, recipe), recipe, out, watch)
+        train(start, task_data(TASK, start.tokenizer, recipe), recipe, out, watch)
 
 
-def held_out_pairs(task: str, count: int) -> list[tuple[str, str]]:
-    """(query, answer) of test rows, of which no training and no calibration has seen any."""
-    if task in WRITING_TASKS:
-        return [
-            (brief.facts, brief.references[0]) for brief in load_creative_task(task).sample("test", count)
-        ]
-    found = load_task(task)
-    rows = found.sample("test", count - count // 2) + found.sample("cold_test", count // 2)
-    return [(row.query, row.label) for row in rows]
+def held_out_samples(tokenizer: Tokenizer, template: str) -> list[Sample]:
+    """Facts of test rows with one of their texts each, of which training and calibration have seen none."""
+    briefs = load_creative_task(TASK).sample("test", HELD_OUT)
+    return [answered(brief.facts, brief.references[0], template, tokenizer) for brief in briefs]
 
 
 def measured(run: PanelRun, row: Row, judge: Comparison) -> dict[str, Any]:
@@ -111,17 +115,16 @@ def verdicts(rows: dict[str, dict[str, Any]]) -> list[str]:
     for name, other in DUELS:
         ours, theirs = rows[name]["kl_mean"], rows[other]["kl_mean"]
         word = "beats" if ours < theirs else "does not beat"
-        lines.append(f"{ROWS[name]} {word} {ROWS[other]}: {ours:.4f} and {theirs:.4f} nats")
+        lines.append(f"{ROWS[name]} {word} {ROWS[other]}: {ours:.5f} and {theirs:.5f} nats")
     return lines
 
 
-def compare(out: Path, task: str, recipe: Recipe) -> dict[str, Any]:
+def compare(out: Path, recipe: Recipe) -> dict[str, Any]:
     """All rows of the model in `out`, with its floor and its training."""
     with open_checkpoint(out) as source, tempfile.TemporaryDirectory() as work:
-        data: TuneData = task_data(task, source.tokenizer, recipe)
+        data = task_data(TASK, source.tokenizer, recipe)
         rows = [Sample(each.tokens, each.start) for each in data.train]
-        pairs = held_out_pairs(task, HELD_OUT)
-        held_out = [answered(query, text, recipe.template, source.tokenizer) for query, text in pairs]
+        held_out = held_out_samples(source.tokenizer, recipe.template)
         floor = unigram_loss(
             (each.tokens[each.start :] for each in rows),
             (each.tokens[each.start :] for each in held_out),
@@ -132,7 +135,7 @@ def compare(out: Path, task: str, recipe: Recipe) -> dict[str, Any]:
         found = {name: measured(run, ALL_ROWS[name], judge) for name in ROWS}
         shapes = linear_shapes(source)
         return {
-            "task": task,
+            "task": TASK,
             "spec": asdict(source.spec),
             "training": json.loads((out / CARD_FILE).read_text()),
             "calibration_tokens": SETTINGS.max_tokens,
@@ -155,7 +158,7 @@ def show(result: dict[str, Any]) -> None:
         f"{result['task']}: {trained['steps']} updates in {trained['cpu_seconds']:.0f} s of one core, "
         f"{result['held_out_tokens']:,} held-out tokens of {result['held_out_texts']} texts"
     )
-    table = Table("", "bits", "MB", "KL", "p99", "top-1", "perplexity", title=title)
+    table = Table("", "bits", "MB", "KL", "p99", "top-1", "ppl", title=title)
     table.columns[0].no_wrap = True
     table.add_row("unigram floor", "", "", "", "", "", f"{result['unigram_perplexity']:.2f}")
     size = (f"{full['block_bits_per_weight']:.2f}", f"{full['bytes'] / 1e6:.2f}")
@@ -165,7 +168,7 @@ def show(result: dict[str, Any]) -> None:
             ROWS[name],
             f"{row['block_bits_per_weight']:.2f}",
             f"{row['bytes'] / 1e6:.2f}",
-            f"{row['kl_mean']:.4f}",
+            f"{row['kl_mean']:.5f}",
             f"{row['kl_p99']:.3f}",
             f"{row['top1_agreement']:.1%}",
             f"{row['perplexity']:.4f}",
@@ -179,16 +182,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--task", default="e2e", choices=TUNE_TASKS)
-    parser.add_argument("--steps", type=int, default=500, help="updates of the training")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=machine.ROOT / "build" / "scratch_model")
+    parser.add_argument("--seed", type=int, default=0, help="another one is another model and result")
     options = parser.parse_args()
-    recipe = recipe_of(options.task, options.steps, options.seed)
-    train_once(options.out, recipe, options.task)
-    result = compare(options.out, options.task, recipe)
+    name = f"scratch_model_{options.seed}" if options.seed else "scratch_model"
+    out, recipe = machine.ROOT / "build" / name, recipe_of(options.seed)
+    train_once(out, recipe)
+    result = compare(out, recipe)
     show(result)
-    print(f"written to {machine.write('scratch_model', result)}")
+    print(f"written to {machine.write(name, result)}")
 
 
 if __name__ == "__main__":
