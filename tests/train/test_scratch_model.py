@@ -96,9 +96,9 @@ def test_every_tensor_is_trained_and_named(golden: Path) -> None:
 
 
 def test_a_verdict_says_who_does_not_beat_whom() -> None:
-    worse_by_row = {name: {"kl_mean": float(index)} for index, name in enumerate(ROWS)}
-    lines = verdicts(worse_by_row)
-    assert len(lines) == len(DUELS)
-    order = list(ROWS)
-    for line, (name, other) in zip(lines, DUELS, strict=True):
-        assert ("does not beat" in line) == (order.index(name) > order.index(other))
+    rows = {name: {"kl_mean": 1.0, "perplexity": 3.0} for name in ROWS}
+    assert all("does not beat" in line for line in verdicts(rows, 3.0)[: len(DUELS)])
+    rows["gptq"] = {"kl_mean": 0.5, "perplexity": 2.9}
+    first, second, *_, last = verdicts(rows, 3.0)
+    assert first.startswith(f"{ROWS['gptq']} beats") and "does not beat" in second
+    assert last.endswith(f"for: {ROWS['gptq']}")
