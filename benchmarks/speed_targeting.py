@@ -75,6 +75,8 @@ def our_models(names: Sequence[str], failed: dict[str, str]) -> dict[str, Model]
 def ours(model: Model, catalogue: Catalogue, search: str) -> Callable[[str], Request]:
     """Asks one of our searches through the public call, tokenizer included."""
     options = SEARCHES[search]
+    if options.bounded:
+        model.learn_frequent(catalogue)
     model.warm(options)
 
     def ask(query: str) -> Request:

@@ -260,6 +260,8 @@ def test_a_bounded_request_in_time_needs_its_tokens_before(
     with adtrie.load_model(model.name, weights="int8") as fresh:
         with pytest.raises(InputError, match="learn_frequent"):
             fresh.answer("hat", catalogue, asked, SHORT)
+        with pytest.raises(InputError, match="learn_frequent"):
+            fresh.warm(TargetOptions(1, normaliser="bounded"))
         fresh.learn_frequent(catalogue, SHORT)
         fresh.learn_frequent(catalogue)  # once: the second does nothing
         assert scores(fresh.answer("hat", catalogue, asked, SHORT)) == scores(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from adtrie.config import ModelSpec
 from adtrie.engine import Engine, Session
+from adtrie.errors import InputError
 from adtrie.models import AdaptedCheckpoint, Checkpoint, Tokenizer
 from adtrie.prompt import CREATE_TEMPLATE, DEFAULT_TEMPLATE, PromptTemplate
 from adtrie.request import Normaliser, Score, TargetOptions
@@ -83,9 +84,17 @@ class LoadedModel:
         self.close()
 
     def warm(self, options: TargetOptions | None = None, template: PromptTemplate | None = None) -> None:
-        """Computes the shared prefix and the latency table now, so that the first request does not wait."""
+        """Computes the shared prefix and the latency table now, so that the first request does not wait.
+
+        Raises InputError for a bounded normaliser before `learn_frequent`, which needs a catalogue.
+        """
+        options = options or TargetOptions()
+        if options.bounded and not self.engine.has_frequent:
+            raise InputError(
+                "warm: bounded needs its tokens; call learn_frequent(catalogue) before"
+            )
         with self._lock:
-            self._session(template or self.template, options or TargetOptions())
+            self._session(template or self.template, options)
             self.engine.latency()
 
     def close(self) -> None:
