@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -126,19 +127,24 @@ def _exported(what: str) -> Callable[[str, Path], None]:
 
 
 def _packed(mlp: tuple[int, ...]) -> Callable[[str, Path], None]:
-    """INT4 in groups of 64, embedding and head of 32; survivors of MLP panels as given, over and over."""
+    """INT4 in groups of 64; survivors of MLP panels as given, over and over.
 
-    def choose(name: str, size: tuple[int, int]) -> Choice:
+    Embedding and head are INT4 in groups of 32 where weights are random, INT8 in the real model, whose answers
+    would not be those of float32 with a head rounded to 4 bits.
+    """
+
+    def choose(name: str, size: tuple[int, int], real: bool) -> Choice:
         panels = num_panels(size[0])
         if name in ("embed", "head"):
-            return Choice(name, 4, EMBEDDING_GROUP, ALL_DENSE * panels)
+            bits, group = (8, GROUP) if real else (4, EMBEDDING_GROUP)
+            return Choice(name, bits, group, ALL_DENSE * panels)
         kept = mlp if name.split(".")[-1] in ("gate", "up", "down") else ALL_DENSE
         return Choice(name, 4, GROUP, tuple(np.resize(kept, panels).tolist()))
 
     def make(shape: str, out: Path) -> None:
         if shape == REAL:
             with open_checkpoint("smollm2-135m") as checkpoint:
-                pack_nearest(checkpoint, out, choose)
+                pack_nearest(checkpoint, out, partial(choose, real=True))
             return
         with open_checkpoint(model_in("hf", shape)) as checkpoint, packed_writer(out, checkpoint) as writer:
             for name in checkpoint.names():
@@ -146,7 +152,7 @@ def _packed(mlp: tuple[int, ...]) -> Callable[[str, Path], None]:
                     writer.add_vector(name, checkpoint.vector(name))
                 else:
                     weights = dense_values(checkpoint.matrix(name))
-                    writer.add_linear(name, _repeated(weights, choose(name, weights.shape)))
+                    writer.add_linear(name, _repeated(weights, choose(name, weights.shape, real=False)))
             writer.finish()
 
     return make

@@ -90,9 +90,7 @@ class LoadedModel:
         """
         options = options or TargetOptions()
         if options.bounded and not self.engine.has_frequent:
-            raise InputError(
-                "warm: bounded needs its tokens; call learn_frequent(catalogue) before"
-            )
+            raise InputError("warm: bounded needs its tokens; call learn_frequent(catalogue) before")
         with self._lock:
             self._session(template or self.template, options)
             self.engine.latency()
