@@ -129,8 +129,8 @@ def _exported(what: str) -> Callable[[str, Path], None]:
 def _packed(mlp: tuple[int, ...]) -> Callable[[str, Path], None]:
     """INT4 in groups of 64; survivors of MLP panels as given, over and over.
 
-    Embedding and head are INT4 in groups of 32 where weights are random, INT8 in the real model, whose answers
-    would not be those of float32 with a head rounded to 4 bits.
+    Embedding and head are INT4 in groups of 32 where weights are random, INT8 in the real model: with a head
+    rounded to 4 bits its answers would not be those of float32.
     """
 
     def choose(name: str, size: tuple[int, int], real: bool) -> Choice:
