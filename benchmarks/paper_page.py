@@ -13,8 +13,8 @@ WIDTH, LABEL, ROW = 560, 190, 22
 BLANK = ""
 NOTES = (
     "Divergence (KL, nats), agreement of the most likely token and perplexity: on the answers of test rows, "
-    "both models in float32. R@k, BLEU and METEOR: as served, INT8 activations (floats in full precision), on "
-    "a sample of test rows; "
+    "both models in float32. R@k, BLEU and METEOR: as served, INT8 activations (floats in full precision), "
+    "on a sample of test rows; "
     "verified and drafted answers are those of the plain search, which is checked before anything is timed. "
     "Changes in percent of full precision.",
     "2:4 and 1:4 without INT4: 16-bit survivors with 2-bit positions as the paper stores them; there is no "
