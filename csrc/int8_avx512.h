@@ -6,18 +6,10 @@
 // start value -zero * sum(x). Survivors are the signed operand, 16 * (code - 8): the activations that one byte
 // shuffle gathers are x + 128, and 128 * sum(weights) is taken off, computed once for all rows of a tile.
 #pragma once
-#include <cmath>
-#include <cstring>
-
-#include "stream.h"
-#include "vectors_avx512.h"
+#include "survivors_avx512.h"
 
 namespace adtrie {
 namespace {
-
-// Tiles live in registers only if their loops are unrolled whole.
-#define ADTRIE_UNROLL _Pragma("GCC unroll 8")
-#define ADTRIE_INLINE __attribute__((always_inline))
 
 struct Call {
   const Panels& w;
@@ -28,51 +20,6 @@ struct Call {
   const GemmPlan& plan;
   const uint8_t* next;  // weights read after these, or null
 };
-
-// The activations of a tile, from its first row on. By value, so that stores need not reload it.
-struct TileRows {
-  const int8_t* codes;
-  const uint8_t* gather;
-  const float* scales;
-  const int32_t* sums;
-  int64_t stride, blocks;
-};
-
-inline __m512i broadcast4(const int8_t* p) {
-  int32_t four;
-  std::memcpy(&four, p, 4);
-  return _mm512_set1_epi32(four);
-}
-// In a register even if used twice: a second read of the cache costs more than it saves.
-inline __m512i load64(const uint8_t* p) {
-  __m512i v = _mm512_loadu_si512(p);
-  asm("" : "+v"(v));
-  return v;
-}
-
-// The activations that one step of a sparse unit gathers from. With VBMI a byte can be fetched from anywhere in a
-// register, so that two tables of 64 inputs, in order and transposed, serve all steps; without it every step has the
-// 16 bytes it needs repeated in all lanes, which costs a shuffle more where loads cannot do it.
-#if defined(__AVX512VBMI__)
-struct Tables {
-  __m512i plain, turned;
-  Tables(const uint8_t* at, int64_t to_turned)
-      : plain(_mm512_loadu_si512(at)), turned(_mm512_loadu_si512(at + to_turned)) {}
-  ADTRIE_INLINE __m512i of(int step, int) const { return step % 2 ? turned : plain; }
-};
-inline __m512i gathered(__m512i table, __m512i index) { return _mm512_permutexvar_epi8(index, table); }
-#else
-struct Tables {
-  const uint8_t* at;
-  int64_t to_turned;
-  Tables(const uint8_t* first, int64_t distance) : at(first), to_turned(distance) {}
-  ADTRIE_INLINE __m512i of(int step, int sixteen) const {
-    const uint8_t* table = at + sixteen * 16 + (step % 2 ? to_turned : 0);
-    return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
-  }
-};
-inline __m512i gathered(__m512i table, __m512i index) { return _mm512_shuffle_epi8(table, index); }
-#endif
 
 // Integer sums of one block, dense: sums[r][p], 16-fold where the codes are nibbles.
 template <bool NIBBLES, bool MINS, int R, int P>
@@ -119,80 +66,6 @@ ADTRIE_INLINE inline void dense_block(TileRows x, int zero, const uint8_t* const
       ADTRIE_UNROLL
       for (int p = 0; p < P; ++p)
         sums[r][p] = _mm512_add_epi32(_mm512_slli_epi32(sums[r][p], 4), split[r][p]);
-}
-
-// A sparse unit in registers: shuffle indices and 16 * (code - 8) of its four steps.
-struct Unit {
-  __m512i index[4], weight[4];
-};
-
-// Which 16 inputs of its unit step `step` gathers from. 2:4: two steps share them; 1:4: every step has its own.
-template <int KEPT>
-constexpr int sixteen_of(int step) {
-  return KEPT == 2 ? step / 2 : step;
-}
-
-// What is added to the positions of a step: slot j of a lane reads block j / kept of the step's 16 inputs, which is
-// 4 (j / kept) further on in order, j / kept in the transposed table, where the second step of 2:4 has the blocks 2 and 3.
-template <int KEPT>
-ADTRIE_INLINE inline __m512i base_of(int step) {
-  const int32_t slots = step % 2 ? (KEPT == 2 ? 0x03030202 : 0x03020100) : (KEPT == 2 ? 0x04040000 : 0x0c080400);
-  return _mm512_set1_epi32(slots + sixteen_of<KEPT>(step) * 0x10101010);
-}
-
-template <int KEPT>
-ADTRIE_INLINE inline Unit decode_unit(const uint8_t* codes) {
-  const __m512i first = _mm512_set1_epi8(3), second = _mm512_set1_epi8(12);
-  const __m512i high = _mm512_set1_epi8(static_cast<char>(0xf0)), sign = _mm512_set1_epi8(static_cast<char>(0x80));
-  const __m512i x = load64(codes), y = load64(codes + 64), z = load64(codes + 128);
-  constexpr int kAndOr = 0xea, kAndXor = 0x6a;
-  Unit u;
-  u.index[0] = _mm512_ternarylogic_epi32(x, first, base_of<KEPT>(0), kAndOr);
-  u.index[1] = _mm512_ternarylogic_epi32(x, second, base_of<KEPT>(1), kAndOr);
-  u.index[2] = _mm512_ternarylogic_epi32(y, first, base_of<KEPT>(2), kAndOr);
-  u.index[3] = _mm512_ternarylogic_epi32(y, second, base_of<KEPT>(3), kAndOr);
-  u.weight[0] = _mm512_ternarylogic_epi32(x, high, sign, kAndXor);
-  u.weight[1] = _mm512_ternarylogic_epi32(z, high, sign, kAndXor);
-  u.weight[2] = _mm512_ternarylogic_epi32(y, high, sign, kAndXor);
-  u.weight[3] = _mm512_ternarylogic_epi32(_mm512_slli_epi32(z, 4), high, sign, kAndXor);
-  return u;
-}
-
-// part[r][p] += step of the row's activation block times the integers of the block that steps [FIRST, FIRST + COUNT)
-// of a unit make, 16-fold. `input`: where the unit's inputs begin. A row's sums become floats at once: those of all rows
-// would not fit the registers, and storing whole vectors is dear.
-template <int KEPT, int FIRST, int COUNT, int R, int P>
-ADTRIE_INLINE inline void sparse_block(TileRows x, const Unit* units, int64_t input, int block, vf part[R][P]) {
-  constexpr bool kStart = R > 2;  // many rows: the offset is their start; few: a chain of its own, taken off last
-  const __m512i half = _mm512_set1_epi8(static_cast<char>(128)), zero = _mm512_setzero_si512();
-  __m512i offset[P];
-  ADTRIE_UNROLL
-  for (int p = 0; p < P; ++p) {
-    offset[p] = zero;
-    ADTRIE_UNROLL
-    for (int s = FIRST; s < FIRST + COUNT; ++s) offset[p] = _mm512_dpbusd_epi32(offset[p], half, units[p].weight[s]);
-    if (kStart) offset[p] = _mm512_sub_epi32(zero, offset[p]);
-  }
-  ADTRIE_UNROLL
-  for (int r = 0; r < R; ++r) {
-    const Tables tables(x.gather + 2 * r * x.stride + input, x.stride);
-    const vf step = vset(x.scales[r * x.blocks + block]);
-    __m512i sums[P];
-    ADTRIE_UNROLL
-    for (int p = 0; p < P; ++p) sums[p] = kStart ? offset[p] : zero;
-    ADTRIE_UNROLL
-    for (int s = FIRST; s < FIRST + COUNT; ++s) {
-      const __m512i table = tables.of(s, sixteen_of<KEPT>(s));
-      ADTRIE_UNROLL
-      for (int p = 0; p < P; ++p)
-        sums[p] = _mm512_dpbusd_epi32(sums[p], gathered(table, units[p].index[s]), units[p].weight[s]);
-    }
-    ADTRIE_UNROLL
-    for (int p = 0; p < P; ++p) {
-      if (!kStart) sums[p] = _mm512_sub_epi32(sums[p], offset[p]);
-      part[r][p] = vfma(_mm512_cvtepi32_ps(sums[p]), step, part[r][p]);
-    }
-  }
 }
 
 // part[r][p] += step of the row's activation block times the block's integers.
