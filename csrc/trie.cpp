@@ -227,7 +227,7 @@ void renumber(ChildList& list, size_t begin, const int64_t* gaps, int64_t first,
 }  // namespace
 
 ChildList MergedChildren::children(const NodeList& nodes) const {
-  const int64_t num_added = added.num_entries();
+  const int64_t num_added = added.num_entries(), num_all = base.num_entries() + num_added;
   ChildList out, of_added;
   std::vector<size_t> places;
   out.ptr.reserve(nodes.size + 1);
@@ -235,11 +235,12 @@ ChildList MergedChildren::children(const NodeList& nodes) const {
   out.reserve(4 * nodes.size + 64);
   for (size_t i = 0; i < nodes.size; ++i) {
     const int64_t depth = nodes.depth[i];
-    const int64_t first = num_below(added_at, num_added, nodes.lo[i]);
-    const bool has_gaps = first < num_added && added_at[first] < nodes.hi[i];
-    const int64_t last =
-        has_gaps ? first + num_below(added_at + first, num_added - first, nodes.hi[i]) : first;
-    int64_t lo = nodes.lo[i] - first, hi = nodes.hi[i] - last, lo_added = first, hi_added = last;
+    // Gaps of a damaged file may lie behind the last entry.
+    const int64_t node_lo = clip(nodes.lo[i], 0, num_all), node_hi = clip(nodes.hi[i], 0, num_all);
+    const int64_t first = num_below(added_at, num_added, node_lo);
+    const bool has_gaps = first < num_added && added_at[first] < node_hi;
+    const int64_t last = has_gaps ? first + num_below(added_at + first, num_added - first, node_hi) : first;
+    int64_t lo = node_lo - first, hi = node_hi - last, lo_added = first, hi_added = last;
     const bool in_base = narrow(base, base_live, lo, hi);
     const bool in_added = narrow(added, added_live, lo_added, hi_added);
     of_added.size = 0;

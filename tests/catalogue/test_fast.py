@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_merged import Sequence, gaps_of, halves, trie_of
 
@@ -65,6 +65,7 @@ def test_nodes_of_many_entries(share: float) -> None:
 
 
 @given(st.integers(0, 2**32))
+@example(15197)  # added sequences behind the last entry of the base
 @settings(max_examples=60, deadline=None)
 def test_damaged_arrays_do_no_harm(seed: int) -> None:
     """Whatever is in the arrays: tokens in range, children inside the entries, an end."""
