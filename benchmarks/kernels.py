@@ -31,7 +31,6 @@ LEVELS = {"L2": 0.5, "L3": 8.0, "DRAM": 192.0}  # MiB of the dense INT4 stream
 PATTERNS = {"dense": (4,), "2:4": (2,), "1:4": (1,), "2:4 and 1:4 in turn": (2, 1)}
 ROWS = (1, 8)
 MIN_SAMPLE_S = 0.001  # of one pattern in one round: short, so that what a round compares is close in time
-BEST_FIRST = ("avx512bf16", "avx512vbmi", "avx512", "avx2", "scalar")
 # (best instruction set or a name, rows, pattern) -> least speed-up over dense INT4 of the same set and rows
 BARS = {
     ("best", 1, "2:4"): 1.25,
@@ -227,8 +226,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--levels", nargs="+", choices=list(LEVELS), default=list(LEVELS))
     options = parser.parse_args()
-    best = available(BEST_FIRST)[0]
-    isas = [best, *available(("avx2",))] if best != "avx2" else [best]
+    isas = list(dict.fromkeys([str(_core.isa()), *available(("avx2",))]))  # the best first
     load, started = machine.ForeignLoad(), time.perf_counter()
     levels = []
     for name in options.levels:

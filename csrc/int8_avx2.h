@@ -1,6 +1,6 @@
 // Quantized weights times 8-bit activations in 256 bits: half a panel, 8 outputs, at a time. vpmaddubsw adds two
 // products of unsigned and signed bytes in 16 bits; what fits there is summed there over a block of 32 inputs.
-#include "kernels.h"
+#include "gather.h"
 
 namespace adtrie {
 namespace {
@@ -92,12 +92,6 @@ ADTRIE_INLINE inline Unit decode_unit(const uint8_t* codes) {
   u.weight[2] = _mm256_sub_epi8(high(y), zero);
   u.weight[3] = _mm256_sub_epi8(_mm256_and_si256(z, nibble), zero);
   return u;
-}
-
-// Which 16 inputs of its unit step `step` gathers from, as in the 512-bit kernels.
-template <int KEPT>
-constexpr int sixteen_of(int step) {
-  return KEPT == 2 ? step / 2 : step;
 }
 
 // Sums of the block made by steps [FIRST, FIRST + COUNT). Gathered bytes are x + 128: 255*8*2*4 = 16,320 fits;
@@ -214,16 +208,6 @@ void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows,
                                       : (w.mins ? panels_i8<Format::kQ8, true> : panels_i8<Format::kQ8, false>);
     run(call, stripes, count, rows);
   });
-}
-
-void gather_row(const int8_t* codes, int n, uint8_t* plain, uint8_t* turned) {
-  const __m128i half = _mm_set1_epi8(static_cast<char>(128));
-  const __m128i turn = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  for (int k = 0; k < n; k += 16) {
-    const __m128i x = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + k)), half);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(plain + k), x);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(turned + k), _mm_shuffle_epi8(x, turn));
-  }
 }
 
 }  // namespace

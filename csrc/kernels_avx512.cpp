@@ -25,16 +25,6 @@ void quantize_row(const float* x, int n, int8_t* codes, float* scales, int32_t* 
   }
 }
 
-void gather_row(const int8_t* codes, int n, uint8_t* plain, uint8_t* turned) {
-  const __m128i half = _mm_set1_epi8(static_cast<char>(128));
-  const __m128i turn = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  for (int k = 0; k < n; k += 16) {
-    const __m128i x = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + k)), half);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(plain + k), x);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(turned + k), _mm_shuffle_epi8(x, turn));
-  }
-}
-
 uint64_t read_bytes(const void* data, size_t len) {
   const char* p = static_cast<const char*>(data);
   __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;

@@ -1,6 +1,7 @@
 // Survivors of sparse panels in 512 bits: decoded once for all rows of a tile, then multiplied with the activations that a
 // byte shuffle gathers for them.
 #pragma once
+#include "gather.h"
 #include "tile_rows_avx512.h"
 
 namespace adtrie {
@@ -34,12 +35,6 @@ inline __m512i gathered(__m512i table, __m512i index) { return _mm512_shuffle_ep
 struct Unit {
   __m512i index[4], weight[4];
 };
-
-// Which 16 inputs of its unit step `step` gathers from. 2:4: two steps share them; 1:4: every step has its own.
-template <int KEPT>
-constexpr int sixteen_of(int step) {
-  return KEPT == 2 ? step / 2 : step;
-}
 
 // What is added to the positions of a step: slot j of a lane reads block j / kept of the step's 16 inputs, which is
 // 4 (j / kept) further on in order, j / kept in the transposed table, where the second step of 2:4 has the blocks 2 and 3.
