@@ -12,14 +12,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adtrie.catalogue import Catalogue
-from adtrie.compress.pack import nearest_linear, pack_nearest
+from adtrie.compress.pack import nearest_linear
 from adtrie.compress.plan import Choice
 from adtrie.format.codes import DENSE, PANEL_ROWS, num_panels
 from adtrie.format.panels import PackedLinear, pack, stream_bytes
@@ -35,7 +34,9 @@ FOLDER = ROOT / "build" / "bench" / "models"
 REAL = "135m"
 GROUP, EMBEDDING_GROUP = 64, 32
 ALL_DENSE = (DENSE,)
-MIXED = (2, 1, 1)  # survivors of four of neighbouring panels of 16 rows, over and over
+MIXED = (2, 1, 1)
+INT4 = ("--preset", "safe", "--budget", "4.45bpw", "--set", "embed=int4*")
+MIX = ("--preset", "mix")  # the bytes of mix + INT4 in the paper's table
 
 
 @dataclass(frozen=True)
@@ -127,32 +128,26 @@ def _exported(what: str) -> Callable[[str, Path], None]:
 
 
 def _packed(mlp: tuple[int, ...]) -> Callable[[str, Path], None]:
-    """INT4 in groups of 64; survivors of MLP panels as given, over and over.
+    """Random weights in INT4, blocks in groups of 64, embedding and head of 32.
 
-    Embedding and head are INT4 in groups of 32 where weights are random, INT8 in the real model: with a head
-    rounded to 4 bits its answers would not be those of float32.
+    mlp: survivors of four of neighbouring panels of 16 rows, over and over.
     """
 
-    def choose(name: str, size: tuple[int, int], real: bool) -> Choice:
+    def choose(name: str, size: tuple[int, int]) -> Choice:
         panels = num_panels(size[0])
         if name in ("embed", "head"):
-            bits, group = (8, GROUP) if real else (4, EMBEDDING_GROUP)
-            return Choice(name, bits, group, ALL_DENSE * panels)
+            return Choice(name, 4, EMBEDDING_GROUP, ALL_DENSE * panels)
         kept = mlp if name.split(".")[-1] in ("gate", "up", "down") else ALL_DENSE
         return Choice(name, 4, GROUP, tuple(np.resize(kept, panels).tolist()))
 
     def make(shape: str, out: Path) -> None:
-        if shape == REAL:
-            with open_checkpoint("smollm2-135m") as checkpoint:
-                pack_nearest(checkpoint, out, partial(choose, real=True))
-            return
         with open_checkpoint(model_in("hf", shape)) as checkpoint, packed_writer(out, checkpoint) as writer:
             for name in checkpoint.names():
                 if len(writer.shapes[name]) == 1:
                     writer.add_vector(name, checkpoint.vector(name))
                 else:
                     weights = dense_values(checkpoint.matrix(name))
-                    writer.add_linear(name, _repeated(weights, choose(name, weights.shape, real=False)))
+                    writer.add_linear(name, _repeated(weights, choose(name, weights.shape)))
             writer.finish()
 
     return make
@@ -170,19 +165,25 @@ def _repeated(weights: NDArray[np.float32], choice: Choice) -> PackedLinear:
     )
 
 
-def _tuned(preset: str, *options: str) -> Callable[[str, Path], None]:
-    """SmolLM2 with the shipped adapter, compressed by the users' command, on few tokens: it is for speed."""
+def _compressed(*options: str) -> Callable[[str, Path], None]:
+    """SmolLM2 compressed by the users' command, on few tokens: it is for speed."""
 
     def make(shape: str, out: Path) -> None:
         if shape != REAL:
-            raise RuntimeError(f"there is no tuned model of shape {shape}, only of {REAL}")
+            raise RuntimeError(f"there is no compressed model of shape {shape}, only of {REAL}")
         command = [sys.executable, "-m", "adtrie", "compress", "smollm2-135m", str(out)]
-        command += ["--adapter", "pricerunner", "--preset", preset, "--tokens", "4096", *options]
+        command += ["--tokens", "4096", *options]
         code = subprocess.run(command, check=False, stdout=sys.stderr).returncode
         if code != 0:
-            raise RuntimeError(f"adtrie compress --preset {preset} ended with exit code {code}")
+            raise RuntimeError(f"adtrie compress {' '.join(options)} ended with exit code {code}")
 
     return make
+
+
+def _by_shape(
+    real: Callable[[str, Path], None], other: Callable[[str, Path], None]
+) -> Callable[[str, Path], None]:
+    return lambda shape, out: (real if shape == REAL else other)(shape, out)
 
 
 def scale_catalogue() -> Path:
@@ -205,9 +206,8 @@ FORMS: Mapping[str, Callable[[str, Path], None]] = {
     "gguf-q8_0": _quantized("q8_0"),
     "onnx-int4": _exported("onnx"),
     "ctranslate2-int8": _exported("ctranslate2"),
-    "adtrie-int4": _packed(ALL_DENSE),
-    "adtrie-mixed": _packed(MIXED),
-    # The bytes of adaptive INT4 and of mix + INT4 in the paper's table.
-    "tuned-int4": _tuned("int4", "--budget", "5.092bpw"),
-    "tuned-mixed": _tuned("mix", "--budget", "3.592bpw"),
+    "adtrie-int4": _by_shape(_compressed(*INT4), _packed(ALL_DENSE)),
+    "adtrie-mixed": _by_shape(_compressed(*MIX), _packed(MIXED)),
+    "tuned-int4": _compressed("--adapter", "pricerunner", *INT4),
+    "tuned-mixed": _compressed("--adapter", "pricerunner", *MIX),
 }

@@ -17,6 +17,7 @@ from adtrie.engine.plan import Choice, Option, Stage
 GEMMS = ("qkv", "o", "gate_up", "down", "head")
 PANEL, BLOCK = 16, 32
 _TILE_PANELS, _AHEAD, _CHUNKS = (3, 6, 12), (0, 1, 2), (4, 8, 12, 24)
+_ONE_STREAM = 1  # panel at a time: some processors fetch a single stream ahead better than we could
 _WIDENED = 3 * 256 * PANEL  # bytes of a piece of widened codes
 MET = "met"  # all threads have ended what comes before
 FEW = 4  # rows up to which widening codes cannot pay
@@ -34,6 +35,8 @@ class Sizes:
 def gemm_options(rows: int, width: int, quick: bool, needs: str = MET) -> tuple[Option, ...]:
     """Ways to multiply a quantized linear with `rows` rows of `width` inputs, the likeliest first."""
     tiles = _TILE_PANELS[1:2] if quick else _TILE_PANELS
+    if rows <= FEW:
+        tiles = (*tiles, _ONE_STREAM)
     ahead = _AHEAD[:2] if quick else _AHEAD
     options = [
         Option(
