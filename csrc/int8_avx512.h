@@ -98,6 +98,8 @@ template <Format FORM, bool MINS, bool FETCH, int R, int P>
 __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int row, Turn turn) {
   constexpr bool kDense = FORM == Format::kQ4 || FORM == Format::kQ8, kNibbles = FORM != Format::kQ8;
   constexpr int kLines = FORM == Format::kQ8 ? 8 : kDense ? 4 : 3, kWide = FORM == Format::kS14 ? 2 : 1;
+  // A single stream that few rows hardly slow is worth a place in the first cache; several push each other out of it.
+  constexpr _mm_hint kHint = R <= 2 && P == 1 ? _MM_HINT_T0 : _MM_HINT_T1;
   const int blocks = c.w.num_inputs / kBlock, per_group = c.w.group / kBlock, zero = c.w.zero;
   const int64_t first = static_cast<int64_t>(row) * blocks;
   const TileRows x = {c.x.codes + row * c.x.stride, c.x.gather ? c.x.gather + 2 * row * c.x.stride : nullptr, c.x.scales + first,
@@ -136,7 +138,7 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
       until_fetch = turn.count - 1;
       ADTRIE_UNROLL
       for (int p = 0; p < P; ++p)
-        _mm_prefetch(reinterpret_cast<const char*>(codes[p] + turn.ahead + i * 64), _MM_HINT_T1);
+        _mm_prefetch(reinterpret_cast<const char*>(codes[p] + turn.ahead + i * 64), kHint);
     }
     if constexpr (kDense) {
       __m512i sums[R][P];
@@ -180,8 +182,9 @@ void dispatch_i8(const Call& c, const Stripe* stripes, int count, int row, int r
     constexpr int P = panels_of(FORM, R);
     int i = 0;
     const auto run = turn.ahead != 0 ? tile_i8<FORM, MINS, true, R, P> : tile_i8<FORM, MINS, false, R, P>;
+    const auto one = turn.ahead != 0 ? tile_i8<FORM, MINS, true, R, 1> : tile_i8<FORM, MINS, false, R, 1>;
     for (; i + P <= count; i += P) run(c, stripes + i, row, turn);
-    for (; i < count; ++i) tile_i8<FORM, MINS, false, R, 1>(c, stripes + i, row, turn);
+    for (; i < count; ++i) one(c, stripes + i, row, turn);
   }
 }
 

@@ -21,6 +21,7 @@ _ONE_STREAM = 1  # panel at a time: some processors fetch a single stream ahead 
 _WIDENED = 3 * 256 * PANEL  # bytes of a piece of widened codes
 MET = "met"  # all threads have ended what comes before
 FEW = 4  # rows up to which widening codes cannot pay
+STREAMED = 16  # rows up to which reading the weights is a large part
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Sizes:
 def gemm_options(rows: int, width: int, quick: bool, needs: str = MET) -> tuple[Option, ...]:
     """Ways to multiply a quantized linear with `rows` rows of `width` inputs, the likeliest first."""
     tiles = _TILE_PANELS[1:2] if quick else _TILE_PANELS
-    if rows <= FEW:
+    if rows <= STREAMED:
         tiles = (*tiles, _ONE_STREAM)
     ahead = _AHEAD[:2] if quick else _AHEAD
     options = [
