@@ -131,12 +131,14 @@ struct Cache::Worker {
       const Range q = {std::min(own.begin, heads) * per_head, std::min(own.end, heads) * per_head};
       const Range kv = {std::max(own.begin - heads, 0) * per_head, std::max(own.end - heads, 0) * per_head};
       const int first_kv = std::min(kv.begin, l.k.num_panels - 1);
+      cache.fetch_places(index, places, {0, rows}, {kv.begin / per_head, kv.end / per_head});
       apply(l.q, q, x, s.q.data(), s.q_width, false, plan.qkv, panel_data(l.k, first_kv));
       apply(l.k, kv, x, s.k.data(), s.kv_width, false, plan.qkv, panel_data(l.v, first_kv));
       apply(l.v, kv, x, s.v.data(), s.kv_width, false, plan.qkv, part(l.o));
       model.clock().passed(thread, Stage::kQkv);
       cache.place_heads(index, places, {0, rows}, own);
     } else {
+      cache.fetch_places(index, places, mine(rows), {0, kv_heads});
       apply(l.q, mine(l.q), x, s.q.data(), s.q_width, false, plan.qkv, part(l.k));
       apply(l.k, mine(l.k), x, s.k.data(), s.kv_width, false, plan.qkv, part(l.v));
       apply(l.v, mine(l.v), x, s.v.data(), s.kv_width, false, plan.qkv, part(l.o));

@@ -113,7 +113,10 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
   for (int r = 0; r < R; ++r)
     ADTRIE_UNROLL
     for (int p = 0; p < P; ++p) part[r][p] = vset(0.0f), vstore(total[r][p], vset(0.0f));
-  int in_group = 0, group = 0, until_fetch = turn.index;
+  int in_group = 0, group = 0;
+  // Panels of one form that are fetched lie one behind the other: one stream of lines, whatever the tile.
+  const uint8_t* fetched = codes[0] + turn.ahead;
+  const uint8_t* fetch = fetched + turn.index * 64;
   const auto close_block = [&](int block) ADTRIE_INLINE {
     if (++in_group < per_group) return;
     float weight[R];  // of the minima
@@ -133,13 +136,8 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
     in_group = 0, ++group;
   };
   for (int b = 0; b < blocks; b += kWide) {
-    for (int i = 0; FETCH && i < kLines; ++i) {
-      if (until_fetch-- > 0) continue;
-      until_fetch = turn.count - 1;
-      ADTRIE_UNROLL
-      for (int p = 0; p < P; ++p)
-        _mm_prefetch(reinterpret_cast<const char*>(codes[p] + turn.ahead + i * 64), kHint);
-    }
+    fetched += kLines * P * 64;
+    for (; FETCH && fetch < fetched; fetch += turn.count * 64) _mm_prefetch(reinterpret_cast<const char*>(fetch), kHint);
     if constexpr (kDense) {
       __m512i sums[R][P];
       dense_block<kNibbles, MINS, R, P>(x, zero, codes, b, sums);

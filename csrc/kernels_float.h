@@ -72,7 +72,7 @@ void swiglu(const float* gate, const float* up, int n, float* y) {
   for (int i = 0; i < n; i += W) {  // n is a multiple of 16
     const vf g = vload(gate + i);
     const vf e = vexp(vmin(vsub(zero, g), vset(87.0f)));
-    vstore(y + i, vmul(vdiv(g, vadd(one, e)), vload(up + i)));
+    vstore(y + i, vmul(vquotient(g, vadd(one, e)), vload(up + i)));
   }
 }
 

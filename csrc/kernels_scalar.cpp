@@ -15,7 +15,7 @@ inline void vstore(float* p, vf v) { *p = v; }
 inline vf vadd(vf a, vf b) { return a + b; }
 inline vf vsub(vf a, vf b) { return a - b; }
 inline vf vmul(vf a, vf b) { return a * b; }
-inline vf vdiv(vf a, vf b) { return a / b; }
+inline vf vquotient(vf a, vf b) { return a / b; }
 inline vf vmax(vf a, vf b) { return a > b ? a : b; }
 inline vf vmin(vf a, vf b) { return a < b ? a : b; }
 inline vf vfma(vf a, vf b, vf c) { return a * b + c; }

@@ -96,6 +96,22 @@ void Cache::rotate_head(float* head, const float* bias, const std::vector<float>
   model_.kernels().rotate(head, cosine, sine, half);
 }
 
+// The lines that keys and values of rows [range) will be written to come into the caches meanwhile.
+void Cache::fetch_places(int index, const int32_t* places, Range range, Range kv_heads) const {
+  const int stride = model_.head_stride();
+  for (int kv = kv_heads.begin; kv < kv_heads.end; ++kv) {
+    int block = -1;
+    for (int r = range.begin; r < range.end; ++r) {
+      const float* value = values(index, kv) + static_cast<int64_t>(places[r]) * stride;
+      for (int i = 0; i < stride; i += kPanel) __builtin_prefetch(value + i, 1, 2);
+      if (places[r] / kPanel == block) continue;
+      block = places[r] / kPanel;
+      const float* key = keys(index, kv) + static_cast<int64_t>(block) * stride * kPanel;
+      for (int i = 0; i < stride; ++i) __builtin_prefetch(key + i * kPanel, 1, 2);
+    }
+  }
+}
+
 // Heads [heads) of rows [range): below num_heads query heads, the others key/value heads, which go to the cache.
 void Cache::place_heads(int index, const int32_t* places, Range range, Range heads) {
   for (int r = range.begin; r < range.end; ++r)

@@ -113,6 +113,7 @@ class Cache {
   void embed_rows(const int32_t* tokens, const int32_t* places, Range range);
   void rotate_head(float* head, const float* bias, const std::vector<float>& norm, int r);
   void place_heads(int index, const int32_t* places, Range rows, Range heads);
+  void fetch_places(int index, const int32_t* places, Range rows, Range kv_heads) const;
   void place_head(int index, int r, int h, int place);
   bool attends_prepared(int index) const;  // its output comes in the form that the next linear takes
   void attend_rows(int index, int num_tokens, int thread, int num_threads);

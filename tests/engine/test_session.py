@@ -74,6 +74,22 @@ def test_prefix_is_only_a_saving(llama: Checkpoint) -> None:
             session.reset()
 
 
+def test_paths_in_a_hundred_runs(llama: Checkpoint, isa: str) -> None:
+    """Eight chains below one prefix that grow by turns, so that every run is one row: as each chain alone."""
+    engine, prefix = Engine(llama, isa=isa), np.arange(3, dtype=np.int32)
+    chains, length = 8, 100
+    tokens = np.random.default_rng(1).integers(0, 288, (length, chains)).astype(np.int32)
+    together, places = engine.session(prefix), np.arange(chains, dtype=np.int32)
+    levels = [together.forward(tokens[0], np.full(chains, -1, np.int32))]
+    for level in range(1, length):
+        levels.append(together.forward(tokens[level], places + chains * (level - 1)))
+    for chain in range(0, chains, 3):
+        alone = engine.session(prefix).forward(
+            tokens[:, chain].copy(), np.arange(-1, length - 1, dtype=np.int32)
+        )
+        np.testing.assert_array_equal(np.stack(levels)[:, chain], alone)
+
+
 def test_more_rows_than_one_pass(llama: Checkpoint) -> None:
     engine = Engine(llama, weights="float32", activations="float32")
     tokens = np.random.default_rng(0).integers(0, 288, 300).astype(np.int32)

@@ -94,7 +94,7 @@ def _uniform(kept: int, group: int, method: Method = "polish") -> Settings:
     )
 
 
-# Rows of the paper's table have an INT8 embedding, so that they differ in the blocks only. Not so the mix: its
+# Rows of the paper's table have an INT8 embedding, so that they differ in the blocks only. Not the mix: its
 # blocks would be pruned hard to save less than that embedding takes (docs/decisions/0029).
 PRESETS: Mapping[str, Settings] = {
     # Few ways and tokens and no polish: minutes instead of a quarter of an hour, for a first look.
