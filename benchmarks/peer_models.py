@@ -81,6 +81,11 @@ def model_in(form: str, shape: str) -> Path:
     return path
 
 
+def plan_of(form: str, shape: str) -> None:
+    """Finds how this machine runs the model fastest, where that is not known, as who deploys it would."""
+    _adtrie("optimize", model_in(form, shape), "--cached")
+
+
 def size_bytes(path: Path) -> int:
     """Bytes of a model file, or of all files of its folder."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
@@ -99,6 +104,13 @@ def _run(peer: str, script: str, *arguments: object) -> None:
     if done.returncode != 0:
         last = "\n".join((done.stderr or done.stdout).splitlines()[-6:])
         raise RuntimeError(f"{script} {arguments[0]} failed:\n{last}")
+
+
+def _adtrie(*arguments: object) -> None:
+    command = [sys.executable, "-m", "adtrie", *map(str, arguments)]
+    code = subprocess.run(command, check=False, stdout=sys.stderr).returncode
+    if code != 0:
+        raise RuntimeError(f"adtrie {' '.join(command[3:])} ended with exit code {code}")
 
 
 def _hugging_face(shape: str, out: Path) -> None:
@@ -171,11 +183,7 @@ def _compressed(*options: str) -> Callable[[str, Path], None]:
     def make(shape: str, out: Path) -> None:
         if shape != REAL:
             raise RuntimeError(f"there is no compressed model of shape {shape}, only of {REAL}")
-        command = [sys.executable, "-m", "adtrie", "compress", "smollm2-135m", str(out)]
-        command += ["--tokens", "4096", *options]
-        code = subprocess.run(command, check=False, stdout=sys.stderr).returncode
-        if code != 0:
-            raise RuntimeError(f"adtrie compress {' '.join(options)} ended with exit code {code}")
+        _adtrie("compress", "smollm2-135m", out, "--tokens", "4096", *options)
 
     return make
 

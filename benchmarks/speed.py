@@ -87,9 +87,11 @@ def needs(parts: Sequence[Part], engines: Sequence[str], quick: bool) -> dict[st
     for shape in shapes:
         for form in dict.fromkeys(kind.model_form for kind in kinds):
             found[f"{form} of {shape}"] = partial(peer_models.model_in, form, shape)
+        for form in (kind.model_form for kind in kinds if kind.ours):
+            found[f"plan of {form} of {shape}"] = partial(peer_models.plan_of, form, shape)
     if names & {"targeting", "scale"} and not quick:
         for form in ("tuned-int4", "tuned-mixed"):
-            found[form] = partial(peer_models.model_in, form, peer_models.REAL)
+            found[form] = partial(peer_models.plan_of, form, peer_models.REAL)
     if "scale" in names:
         found["the catalogue of 1.7 million strings"] = peer_models.scale_catalogue
     return found

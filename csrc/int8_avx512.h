@@ -93,13 +93,17 @@ struct Turn {
   int64_t ahead;  // bytes from the codes in use to those to fetch, 0 where there are none
 };
 
+constexpr int kFewRows = 2;               // one tile that is done with a line sooner than the next one comes from memory
+constexpr int64_t kStreamBytes = 3 << 10;  // how far ahead a single stream of weights is fetched for them
+inline bool is_stream(const GemmPlan& plan, int rows) { return plan.panels == 1 && rows <= kFewRows; }
+
 // FETCH: weights further on are fetched meanwhile, evenly, so that reading and multiplying overlap.
 template <Format FORM, bool MINS, bool FETCH, int R, int P>
 __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int row, Turn turn) {
   constexpr bool kDense = FORM == Format::kQ4 || FORM == Format::kQ8, kNibbles = FORM != Format::kQ8;
   constexpr int kLines = FORM == Format::kQ8 ? 8 : kDense ? 4 : 3, kWide = FORM == Format::kS14 ? 2 : 1;
-  // A single stream that few rows hardly slow is worth a place in the first cache; several push each other out of it.
-  constexpr _mm_hint kHint = R <= 2 && P == 1 ? _MM_HINT_T0 : _MM_HINT_T1;
+  // A single stream that few rows hardly slow comes past the other caches; several would push each other out of the first.
+  constexpr _mm_hint kHint = R <= kFewRows && P == 1 ? _MM_HINT_NTA : _MM_HINT_T1;
   const int blocks = c.w.num_inputs / kBlock, per_group = c.w.group / kBlock, zero = c.w.zero;
   const int64_t first = static_cast<int64_t>(row) * blocks;
   const TileRows x = {c.x.codes + row * c.x.stride, c.x.gather ? c.x.gather + 2 * row * c.x.stride : nullptr, c.x.scales + first,
@@ -192,9 +196,11 @@ void panels_i8(const Call& c, const Stripe* stripes, int count, int rows) {
   constexpr int kRows = rows_of(FORM);
   const int tiles = (rows + kRows - 1) / kRows, step = c.plan.panels, far = step * c.plan.ahead;
   const int64_t bytes = panel_bytes(FORM, c.w.num_inputs);
+  const bool stream = is_stream(c.plan, rows);
   for (int i = 0; i < count; i += step) {
     const int some = i + step < count ? step : count - i;
     const int64_t ahead = far == 0          ? 0
+                          : stream && (i + 1 < count || c.next == stripes[i].codes + bytes) ? far * kStreamBytes
                           : i + far < count ? stripes[i + far].codes - stripes[i].codes
                           : c.next          ? c.next + (i + far - count) * bytes - stripes[i].codes
                                             : 0;

@@ -188,10 +188,9 @@ void panels_many(const Call& c, const Stripe* stripes, int count, int rows) {
 
 void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add,
                const GemmPlan& plan, const void* after) {
-  const Call call = {w, x, y, ys, add, plan, static_cast<const uint8_t*>(after)};
-  const bool many = plan.widen && w.group <= kPieceBlocks * kBlock;
-  for_each_form(w, begin, end, [&](Format form, const Stripe* stripes, int count) {
-    const bool nibbles = form == Format::kQ4;
+  const auto multiply = [&](Format form, const Stripe* stripes, int count, const uint8_t* next) {
+    const Call call = {w, x, y, ys, add, plan, next};
+    const bool nibbles = form == Format::kQ4, many = plan.widen && w.group <= kPieceBlocks * kBlock;
     auto run = form == Format::kS24   ? panels_i8<Format::kS24, false>
                : form == Format::kS14 ? panels_i8<Format::kS14, false>
                : many && nibbles      ? (w.mins ? panels_many<true, true> : panels_many<true, false>)
@@ -199,7 +198,13 @@ void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows,
                : nibbles              ? (w.mins ? panels_i8<Format::kQ4, true> : panels_i8<Format::kQ4, false>)
                                       : (w.mins ? panels_i8<Format::kQ8, true> : panels_i8<Format::kQ8, false>);
     run(call, stripes, count, rows);
-  });
+  };
+  const auto next = static_cast<const uint8_t*>(after);
+  if (is_stream(plan, rows))  // in order of memory, whatever the forms
+    for_each_neighbourhood(w, begin, end, next, multiply);
+  else
+    for_each_form(w, begin, end,
+                  [&](Format form, const Stripe* stripes, int count) { multiply(form, stripes, count, next); });
 }
 
 }  // namespace

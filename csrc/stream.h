@@ -16,7 +16,27 @@ struct Stripe {
   int column;
 };
 
-constexpr int kWindow = 128;  // panels of a linear that are sorted by form at a time
+constexpr int kWindow = 128;  // panels of a linear that are handed out at a time
+
+inline Stripe stripe_of(const Panels& w, int p) {
+  const int64_t at = scales_at(w, p);
+  return {panel_data(w, p), w.scales + at, w.mins ? w.mins + at : nullptr, p * kPanel};
+}
+
+// Calls run(form, stripes, count, next) for the panels [begin, end) of a linear as they lie in memory, neighbours of one
+// form together; next: what is read after them, `after` for the last ones.
+template <typename Run>
+inline void for_each_neighbourhood(const Panels& w, int begin, int end, const uint8_t* after, Run run) {
+  Stripe stripes[kWindow];
+  int count = 0;
+  for (int p = begin; p < end; ++p) {
+    stripes[count++] = stripe_of(w, p);
+    const Format form = panel_format(w, p);
+    if (p + 1 < end && count < kWindow && panel_format(w, p + 1) == form) continue;
+    run(form, stripes, count, p + 1 < end ? panel_data(w, p + 1) : after);
+    count = 0;
+  }
+}
 
 // Calls run(form, stripes, count) for the panels [begin, end) of a linear, those of one form together, so that
 // kernels can take several at once however the patterns are mixed.
@@ -34,11 +54,7 @@ inline void for_each_form(const Panels& w, int begin, int end, Run run) {
     }
     for (Format form : {Format::kQ8, Format::kQ4, Format::kS24, Format::kS14}) {
       const int count = counts[static_cast<int>(form)];
-      for (int i = 0; i < count; ++i) {
-        const int p = first + order[static_cast<int>(form)][i];
-        const int64_t at = scales_at(w, p);
-        stripes[i] = {panel_data(w, p), w.scales + at, w.mins ? w.mins + at : nullptr, p * kPanel};
-      }
+      for (int i = 0; i < count; ++i) stripes[i] = stripe_of(w, first + order[static_cast<int>(form)][i]);
       if (count > 0) run(form, stripes, count);
     }
   }

@@ -53,15 +53,14 @@ class Comparison:
         states = run_blocks(source, embedded(source, self._batches))
         return self.of_hidden(last_hidden(source, states, self._batches), head_matrix(source))
 
+    def rows_of(self, source: WeightSource) -> NDArray[np.float64]:
+        """Nats float64[scored] of every scored row, batch by batch."""
+        states = run_blocks(source, embedded(source, self._batches))
+        return self._rows(last_hidden(source, states, self._batches), head_matrix(source))[0]
+
     def of_hidden(self, hidden: Sequence[Floats], head: Floats) -> Divergence:
         """The same from last hidden states of scored rows, one array per batch, and a head."""
-
-        def compare(each: tuple[Floats, Floats, Batch]) -> tuple[NDArray[Any], ...]:
-            ours, theirs, batch = each
-            return _compare(ours, theirs, self._head, head, batch.next_tokens)
-
-        parts = in_order(compare, zip(self.hidden, hidden, self._batches, strict=True))
-        kl, agrees, loss, reference_loss = (np.concatenate(part) for part in zip(*parts, strict=True))
+        kl, agrees, loss, reference_loss = self._rows(hidden, head)
         return Divergence(
             float(kl.mean()),
             float(np.quantile(kl, 0.99)),
@@ -70,6 +69,14 @@ class Comparison:
             float(np.exp(reference_loss.mean())),
             len(kl),
         )
+
+    def _rows(self, hidden: Sequence[Floats], head: Floats) -> list[NDArray[Any]]:
+        def compare(each: tuple[Floats, Floats, Batch]) -> tuple[NDArray[Any], ...]:
+            ours, theirs, batch = each
+            return _compare(ours, theirs, self._head, head, batch.next_tokens)
+
+        parts = in_order(compare, zip(self.hidden, hidden, self._batches, strict=True))
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
 def embedded(source: WeightSource, batches: Sequence[Batch]) -> list[Floats]:
