@@ -125,9 +125,10 @@ struct Cache::Worker {
     const Inputs x = normalise(Stage::kNorm, plan.norm_alone, l.attn_norm, wanted, gather);
     const int heads = shape.num_heads, kv_heads = shape.num_kv_heads, per_head = shape.head_size / kPanel;
     if (plan.whole_heads && shape.head_size % kPanel == 0) {
-      const Range units = mine(heads + 2 * kv_heads);  // a key/value head is two
-      const auto heads_of = [&](int unit) { return unit <= heads ? unit : heads + (unit - heads + 1) / 2; };
-      const Range own = {heads_of(units.begin), heads_of(units.end)};
+      const Range own = split_bytes(heads + kv_heads, thread, num_threads, [&](int head) {
+        const int of_q = std::min(head, heads) * per_head, of_kv = std::max(head - heads, 0) * per_head;
+        return bytes_before(l.q, of_q) + bytes_before(l.k, of_kv) + bytes_before(l.v, of_kv);
+      });
       const Range q = {std::min(own.begin, heads) * per_head, std::min(own.end, heads) * per_head};
       const Range kv = {std::max(own.begin - heads, 0) * per_head, std::max(own.end - heads, 0) * per_head};
       const int first_kv = std::min(kv.begin, l.k.num_panels - 1);
