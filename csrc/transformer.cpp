@@ -151,8 +151,8 @@ bool Cache::attends_prepared(int index) const {
   return form == Activations::kBF16 || (form == Activations::kI8 && model_.shape().head_size % kBlock == 0);
 }
 
-// Items are (rows, query heads of one key/value head) that fit one tile; single heads when there are few rows,
-// so that all threads get some. Rows of a tile must begin at the same cache row, as those of one request do.
+// Items are (rows, query heads of one key/value head) that fit one tile, all rows of a head before the next, which keeps
+// its keys and values near; single heads when there are few rows, so that all threads get some. Rows of a tile must begin at the same cache row, as those of one request do.
 void Cache::attend_rows(int index, int num_tokens, int thread, int num_threads) {
   Scratch& s = *scratch_;
   const Shape& shape = model_.shape();
@@ -167,9 +167,10 @@ void Cache::attend_rows(int index, int num_tokens, int thread, int num_threads) 
   tile.heads = heads, tile.d = stride, tile.scores = own.scores.data(), tile.ld = s.path_stride;
   const Range items = split(tiles * per_row, thread, num_threads);
   for (int item = items.begin; item < items.end; ++item) {
-    const int head = item % per_row * heads, kv = head / shared, end = std::min((item / per_row + 1) * tile_rows, num_tokens);
+    const int head = item / tiles * heads, kv = head / shared, begin = item % tiles * tile_rows;
+    const int end = std::min(begin + tile_rows, num_tokens);
     tile.keys = keys(index, kv), tile.values = values(index, kv);
-    for (int r = item / per_row * tile_rows; r < end;) {
+    for (int r = begin; r < end;) {
       const int first = r;
       for (tile.num_rows = 0; r < end && s.runs[s.run_ptr[r]].start == s.runs[s.run_ptr[first]].start; ++r) {
         tile.runs[tile.num_rows] = s.runs.data() + s.run_ptr[r];
