@@ -174,7 +174,7 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
 
 // Rows and panels of a tile: as many as keep their sums in registers (dense), or share a decoded unit well.
 constexpr bool is_dense(Format form) { return form == Format::kQ4 || form == Format::kQ8; }
-constexpr int rows_of(Format form) { return is_dense(form) ? 4 : 8; }
+constexpr int rows_of(Format form) { return is_dense(form) ? 4 : form == Format::kS24 ? 12 : 8; }
 constexpr int panels_of(Format form, int rows) { return is_dense(form) ? 3 : rows > 2 ? 1 : 2; }
 
 template <Format FORM, bool MINS, int R>

@@ -10,7 +10,7 @@ namespace adtrie {
 namespace {
 
 // Tiles live in registers only if their loops are unrolled whole.
-#define ADTRIE_UNROLL _Pragma("GCC unroll 8")
+#define ADTRIE_UNROLL _Pragma("GCC unroll 12")
 #define ADTRIE_INLINE __attribute__((always_inline))
 
 // The activations of a tile, from its first row on. By value, so that stores need not reload it.
