@@ -135,7 +135,7 @@ constexpr int64_t kPeakRound = 2 * 12 * 64;
 // How a quantized linear is multiplied; the result does not depend on it. Instruction sets ignore what they lack.
 struct GemmPlan {
   bool widen = false;   // codes widened to bytes once for all rows; false: decoded in registers for each few rows
-  int32_t panels = 6;   // panels that all rows pass over before the next ones (not widened)
+  int32_t panels = 6;   // panels that all rows pass over before the next ones (not widened); 1: few rows read one stream
   int32_t ahead = 1;    // so many times that far ahead weights are fetched into the second-level cache; 0: not
 };
 
