@@ -31,6 +31,7 @@ _CONTEXT = 128
 _PROBE_BYTES = 256 << 20
 _BUSY = 0.15  # others' share of the machine from which measured times are not to be kept for long
 _LOOK_S = 0.1
+_SHORT_ROWS, _ROUNDS = 16, 3  # up to here options differ by less than two moments do: by turns, several times
 _ONE_THREAD_ROWS = 8  # up to here it may pay to let the other threads sleep
 
 
@@ -189,7 +190,8 @@ def _option_costs(
     """Seconds of every fitting option. One forward times one option of every stage at once."""
     options = {stage.name: fitting(stage, limits) for stage in stages}
     costs: dict[tuple[str, str], float] = {}
-    for turn in range(max(map(len, options.values()))):
+    rounds = _ROUNDS if rows <= _SHORT_ROWS else 1
+    for turn in range(rounds * max(map(len, options.values()))):
         taken = {name: few[turn % len(few)] for name, few in options.items()}
         taken["place"] = _place_for(taken["qkv"], options["place"])
         seconds = bench.stages(rows, row_plan(rows, _settings(taken)), tries)
