@@ -38,11 +38,11 @@ BARS = {
     ("best", 1, "1:4"): 2.0,
     ("avx2", 1, "2:4"): 1.1,
 }
-# Panels at a time, and how many times that far ahead weights are fetched: each kernel has its best, as in a plan.
+# Panels at a time, and how many times that far ahead weights are fetched: each kernel has its best of these.
 WAYS = ((1, 0), (1, 1), (3, 1), (6, 1), (6, 2))
 DENSE_BAR = 0.8  # of read bandwidth, dense INT4 with one row
 
-TRIES = 4  # of a way, before any is timed
+TRIES = 5  # of each way, before any kernel is timed
 Job = Callable[[int], list[float]]
 Activations = tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32]]
 
@@ -140,8 +140,11 @@ def best_way(core: _core.Linear, x: Activations, isa: str) -> tuple[Job, tuple[i
     def timed(way: tuple[int, int]) -> Job:
         return lambda repeats: core.time_int8(*x, isa, repeats, False, *way)
 
-    least = {way: min(timed(way)(1 + TRIES)) for way in WAYS}
-    best = min(WAYS, key=least.__getitem__)
+    seconds: dict[tuple[int, int], list[float]] = {way: [] for way in WAYS}
+    for _ in range(TRIES):  # by turns
+        for way in WAYS:
+            seconds[way].append(float(np.median(timed(way)(3))))
+    best = min(WAYS, key=lambda way: float(np.median(seconds[way])))
     return timed(best), best
 
 
