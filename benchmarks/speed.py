@@ -87,7 +87,7 @@ def needs(parts: Sequence[Part], engines: Sequence[str], quick: bool) -> dict[st
     for shape in shapes:
         for form in dict.fromkeys(kind.model_form for kind in kinds):
             found[f"{form} of {shape}"] = partial(peer_models.model_in, form, shape)
-        for form in (kind.model_form for kind in kinds if kind.ours):
+        for form in (kind.model_form for kind in kinds if kind.ours and not quick):
             found[f"plan of {form} of {shape}"] = partial(peer_models.plan_of, form, shape)
     if names & {"targeting", "scale"} and not quick:
         for form in ("tuned-int4", "tuned-mixed"):

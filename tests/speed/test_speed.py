@@ -179,6 +179,7 @@ def test_only_what_the_parts_need_is_made() -> None:
         "adtrie-int4 of 135m",
         "gguf-q4_0 of 135m",
     ]
+    assert "plan of adtrie-int4 of 135m" in speed.needs(manners, ["adtrie-int4"], quick=False)
     everything = speed.needs(PARTS, [], False)
     assert {"tuned-mixed", "onnx-int4 of 1.5b", "the catalogue of 1.7 million strings"} < everything.keys()
 
