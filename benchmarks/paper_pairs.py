@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adtrie.compress.samples import Sample, make_batches
+from adtrie.evaluate.metrics import Interval
+from adtrie.evaluate.resampling import Summed
 from adtrie.models import open_checkpoint
 from benchmarks import machine
 from benchmarks.paper_rows import ALL_ROWS, SCENARIOS
@@ -24,7 +26,6 @@ from benchmarks.paper_setting import Bench, Sizes
 from benchmarks.paper_table import DEFAULT_WORK
 
 PAIRS = ("adaptive,group-64",)
-RESAMPLED = 10_000
 
 
 def text_numbers(samples: Sequence[Sample]) -> NDArray[np.int64]:
@@ -36,15 +37,10 @@ def text_numbers(samples: Sequence[Sample]) -> NDArray[np.int64]:
     return np.concatenate(numbers)
 
 
-def interval(
-    first: NDArray[np.float64], second: NDArray[np.float64], texts: NDArray[np.int64]
-) -> tuple[float, float]:
-    """95 % interval of the mean of first - second, texts resampled whole."""
-    sums, counts = np.bincount(texts, first - second), np.bincount(texts)
-    drawn = np.random.default_rng(0).integers(0, len(sums), (RESAMPLED, len(sums)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
+def interval(differences: NDArray[np.float64], texts: NDArray[np.int64]) -> Interval:
+    """The mean difference of scored rows with its interval, texts resampled whole."""
+    counts = np.stack([np.bincount(texts, differences), np.bincount(texts)], axis=1)
+    return Summed(counts, lambda total: float(total[0] / total[1])).interval(seed=0)
 
 
 def compare(bench: Bench, pairs: Sequence[tuple[str, str]], recovered: bool) -> list[dict[str, Any]]:
@@ -58,18 +54,19 @@ def compare(bench: Bench, pairs: Sequence[tuple[str, str]], recovered: bool) -> 
             nats[name] = bench.reference.rows_of(checkpoint)
         print(f"{name}: {nats[name].mean():.5f} nats")
     for first, second in pairs:
-        low, high = interval(nats[first], nats[second], texts)
+        difference = interval(nats[first] - nats[second], texts)
         found.append(
             {
                 "rows": [first, second],
                 "nats": [round(float(nats[name].mean()), 6) for name in (first, second)],
-                "difference": round(float((nats[first] - nats[second]).mean()), 6),
-                "interval": [round(low, 6), round(high, 6)],
+                "difference": round(difference.mean, 6),
+                "interval": [round(difference.low, 6), round(difference.high, 6)],
                 "texts": int(texts.max()) + 1,
                 "scored_rows": len(texts),
             }
         )
-        print(f"{first} - {second}: {found[-1]['difference']:+.5f} ({low:+.5f} to {high:+.5f})")
+        low, high = found[-1]["interval"]
+        print(f"{first} - {second}: {difference.mean:+.5f} ({low:+.5f} to {high:+.5f})")
     return found
 
 
