@@ -1,4 +1,5 @@
-// The activations that sparse panels gather from (Int8Rows::gather): what the kernels of 256 and 512 bits share.
+// The activations of a tile, and what sparse panels gather from (Int8Rows::gather): what the kernels of 256 and 512 bits
+// share.
 #pragma once
 #include <immintrin.h>
 
@@ -6,6 +7,23 @@
 
 namespace adtrie {
 namespace {
+
+#define ADTRIE_INLINE __attribute__((always_inline))
+
+// The activations of a tile, from its first row on. By value, so that stores need not reload it.
+struct TileRows {
+  const int8_t* codes;
+  const uint8_t* gather;
+  const float* scales;
+  const int32_t* sums;
+  int64_t stride, blocks;
+};
+
+inline TileRows rows_from(const Int8Rows& x, int row, int blocks) {
+  const int64_t first = static_cast<int64_t>(row) * blocks;
+  return {x.codes + row * x.stride, x.gather ? x.gather + 2 * row * x.stride : nullptr, x.scales + first, x.sums + first,
+          x.stride, blocks};
+}
 
 // Which 16 inputs of its unit step `step` gathers from. 2:4: two steps share them; 1:4: every step has its own.
 template <int KEPT>

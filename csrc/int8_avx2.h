@@ -5,23 +5,12 @@
 namespace adtrie {
 namespace {
 
-#define ADTRIE_INLINE __attribute__((always_inline))
-
 struct Call {
   const Panels& w;
   const Int8Rows& x;
   float* y;
   int64_t ys;
   bool add;
-};
-
-// The activations of a tile, from its first row on. By value, so that stores need not reload it.
-struct TileRows {
-  const int8_t* codes;
-  const uint8_t* gather;
-  const float* scales;
-  const int32_t* sums;
-  int64_t stride, blocks;
 };
 
 inline __m256i load32(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
@@ -125,9 +114,7 @@ void tile_i8(const Call& c, const Stripe& stripe, int half, int row, int64_t ahe
   constexpr bool kDense = FORM == Format::kQ4 || FORM == Format::kQ8;
   constexpr int kLines = FORM == Format::kQ8 ? 8 : kDense ? 4 : 3, kWide = FORM == Format::kS14 ? 2 : 1;
   const int blocks = c.w.num_inputs / kBlock, per_group = c.w.group / kBlock;
-  const int64_t first = static_cast<int64_t>(row) * blocks;
-  const TileRows x = {c.x.codes + row * c.x.stride, c.x.gather ? c.x.gather + 2 * row * c.x.stride : nullptr,
-                      c.x.scales + first, c.x.sums + first, c.x.stride, blocks};
+  const TileRows x = rows_from(c.x, row, blocks);
   // INT8 codes are recentred by 128 for the product.
   const int offset = (MINS ? 0 : c.w.zero) - (FORM == Format::kQ8 ? 128 : 0);
   const uint8_t* codes = stripe.codes + half * 32;

@@ -105,9 +105,7 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
   // A single stream that few rows hardly slow comes past the other caches; several would push each other out of the first.
   constexpr _mm_hint kHint = R <= kFewRows && P == 1 ? _MM_HINT_NTA : _MM_HINT_T1;
   const int blocks = c.w.num_inputs / kBlock, per_group = c.w.group / kBlock, zero = c.w.zero;
-  const int64_t first = static_cast<int64_t>(row) * blocks;
-  const TileRows x = {c.x.codes + row * c.x.stride, c.x.gather ? c.x.gather + 2 * row * c.x.stride : nullptr, c.x.scales + first,
-                      c.x.sums + first, c.x.stride, blocks};
+  const TileRows x = rows_from(c.x, row, blocks);
   const uint8_t* codes[P];
   ADTRIE_UNROLL
   for (int p = 0; p < P; ++p) codes[p] = stripes[p].codes;

@@ -1,7 +1,6 @@
 // Survivors of sparse panels in 512 bits: decoded once for all rows of a tile, then multiplied with the activations that a
 // byte shuffle gathers for them.
 #pragma once
-#include "gather.h"
 #include "tile_rows_avx512.h"
 
 namespace adtrie {

@@ -152,7 +152,8 @@ bool Cache::attends_prepared(int index) const {
 }
 
 // Items are (rows, query heads of one key/value head) that fit one tile, all rows of a head before the next, which keeps
-// its keys and values near; single heads when there are few rows, so that all threads get some. Rows of a tile must begin at the same cache row, as those of one request do.
+// its keys and values near; single heads when there are few rows, so that all threads get some. Rows of a tile must begin
+// at the same cache row, as those of one request do.
 void Cache::attend_rows(int index, int num_tokens, int thread, int num_threads) {
   Scratch& s = *scratch_;
   const Shape& shape = model_.shape();
