@@ -63,7 +63,7 @@ std::vector<double> multiply_int8(const Panels& w, const Int8Arrays& x, const st
             x.scales.shape(1) == blocks && x.sums.shape(0) == rows && x.sums.shape(1) == blocks,
         "activations: wrong shape");
   out.resize(rows * padded_outputs(w));
-  std::vector<uint8_t> gather(w.sparse ? rows * w.num_inputs * 2 + kGatherSlack : 0);
+  Lines<uint8_t> gather(w.sparse ? rows * w.num_inputs * 2 + kGatherSlack : 0);
   for (size_t r = 0; w.sparse && r < rows; ++r) {
     uint8_t* plain = gather.data() + r * w.num_inputs * 2;
     kernels.gather_row(x.codes.data() + r * w.num_inputs, w.num_inputs, plain, plain + w.num_inputs);

@@ -10,6 +10,11 @@ namespace {
 
 #define ADTRIE_INLINE __attribute__((always_inline))
 
+template <typename T>
+ADTRIE_INLINE inline void fetch(const T* at, _mm_hint hint) {
+  _mm_prefetch(reinterpret_cast<const char*>(at), hint);
+}
+
 // The activations of a tile, from its first row on. By value, so that stores need not reload it.
 struct TileRows {
   const int8_t* codes;

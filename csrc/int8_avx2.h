@@ -129,6 +129,7 @@ void tile_i8(const Call& c, const Stripe& stripe, int half, int row, int64_t ahe
     weight[r] = 0.0f;
   }
   int in_group = 0;
+  const int scales_ahead = blocks / per_group * kPanel;  // to those of the next panel, a stream of their own
   const auto close_block = [&](int block, const __m256i sums[R][H]) ADTRIE_INLINE {
     for (int r = 0; r < R; ++r) {
       const int64_t cell = r * x.blocks + block;
@@ -137,6 +138,8 @@ void tile_i8(const Call& c, const Stripe& stripe, int half, int row, int64_t ahe
       if (MINS) weight[r] = std::fma(static_cast<float>(x.sums[cell]), x.scales[cell], weight[r]);
     }
     if (++in_group < per_group) return;
+    fetch(scales + scales_ahead, _MM_HINT_T0);
+    if (MINS) fetch(mins + scales_ahead, _MM_HINT_T0);
     for (int r = 0; r < R; ++r)
       for (int h = 0; h < H; ++h) {
         total[r][h] = vfma(part[r][h], vhalf(scales + h * 8), total[r][h]);
@@ -148,7 +151,7 @@ void tile_i8(const Call& c, const Stripe& stripe, int half, int row, int64_t ahe
     if (MINS) mins += kPanel;
   };
   for (int b = 0; b < blocks; b += kWide, codes += kLines * 64) {
-    for (int i = 0; i < kLines; ++i) _mm_prefetch(reinterpret_cast<const char*>(codes + ahead + i * 64), _MM_HINT_T1);
+    for (int i = 0; i < kLines; ++i) fetch(codes + ahead + i * 64, _MM_HINT_T1);
     __m256i sums[R][H];
     if constexpr (kDense) {
       dense_block<FORM == Format::kQ4, R, H>(x, offset, codes, b, ones, sums);

@@ -102,8 +102,8 @@ template <Format FORM, bool MINS, bool FETCH, int R, int P>
 __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int row, Turn turn) {
   constexpr bool kDense = FORM == Format::kQ4 || FORM == Format::kQ8, kNibbles = FORM != Format::kQ8;
   constexpr int kLines = FORM == Format::kQ8 ? 8 : kDense ? 4 : 3, kWide = FORM == Format::kS14 ? 2 : 1;
-  // A single stream that few rows hardly slow comes past the other caches; several would push each other out of the first.
-  constexpr _mm_hint kHint = R <= kFewRows && P == 1 ? _MM_HINT_NTA : _MM_HINT_T1;
+  // A single stream that few rows hardly slow comes past the other caches.
+  constexpr _mm_hint kHint = R <= kFewRows && P == 1 ? _MM_HINT_NTA : _MM_HINT_T0;
   const int blocks = c.w.num_inputs / kBlock, per_group = c.w.group / kBlock, zero = c.w.zero;
   const TileRows x = rows_from(c.x, row, blocks);
   const uint8_t* codes[P];
@@ -116,9 +116,10 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
     ADTRIE_UNROLL
     for (int p = 0; p < P; ++p) part[r][p] = vset(0.0f), vstore(total[r][p], vset(0.0f));
   int in_group = 0, group = 0;
+  const int scales_ahead = P * (blocks / per_group) * kPanel;  // to those of the next tile, a stream of their own
   // Panels of one form that are fetched lie one behind the other: one stream of lines, whatever the tile.
   const uint8_t* fetched = codes[0] + turn.ahead;
-  const uint8_t* fetch = fetched + turn.index * 64;
+  const uint8_t* line = fetched + turn.index * 64;
   const auto close_block = [&](int block) ADTRIE_INLINE {
     if (++in_group < per_group) return;
     float weight[R];  // of the minima
@@ -126,6 +127,8 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
     for (int r = 0; MINS && r < R; ++r) weight[r] = scaled_sum(x, r, block + 1 - per_group, block + 1);
     ADTRIE_UNROLL
     for (int p = 0; p < P; ++p) {
+      if (FETCH) fetch(stripes[p].scales + group * kPanel + scales_ahead, _MM_HINT_T0);
+      if (FETCH && MINS) fetch(stripes[p].mins + group * kPanel + scales_ahead, _MM_HINT_T0);
       const vf scale = vmul(vhalf(stripes[p].scales + group * kPanel), vset(kNibbles ? 0.0625f : 1.0f));
       ADTRIE_UNROLL
       for (int r = 0; r < R; ++r) {
@@ -139,7 +142,7 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
   };
   for (int b = 0; b < blocks; b += kWide) {
     fetched += kLines * P * 64;
-    for (; FETCH && fetch < fetched; fetch += turn.count * 64) _mm_prefetch(reinterpret_cast<const char*>(fetch), kHint);
+    for (; FETCH && line < fetched; line += turn.count * 64) fetch(line, kHint);
     if constexpr (kDense) {
       __m512i sums[R][P];
       dense_block<kNibbles, MINS, R, P>(x, zero, codes, b, sums);
@@ -149,7 +152,7 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
       constexpr int kKept = FORM == Format::kS24 ? 2 : 1;
       Unit units[P];
       ADTRIE_UNROLL
-      for (int p = 0; p < P; ++p) units[p] = decode_unit<kKept>(codes[p]);
+      for (int p = 0; p < P; ++p) units[p] = decode_unit<kKept>(codes[p], b);
       sparse_block<kKept, 0, 4 / kWide, R, P>(x, units, b * kBlock, b, part);
       close_block(b);
       if constexpr (kWide == 2)

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "kernels.h"
+#include "lines.h"
 
 namespace adtrie {
 
@@ -13,7 +14,7 @@ struct Int8Buffer {
   std::vector<int8_t> codes;
   std::vector<float> scales;
   std::vector<int32_t> sums;
-  std::vector<uint8_t> gather;  // filled only where a sparse linear wants it
+  Lines<uint8_t> gather;  // filled only where a sparse linear wants it
 
   void resize(int rows, int num_inputs) {
     const size_t cells = static_cast<size_t>(rows) * num_inputs, blocks = cells / kBlock;

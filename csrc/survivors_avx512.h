@@ -7,13 +7,14 @@ namespace adtrie {
 namespace {
 
 // The activations that one step of a sparse unit gathers from. With VBMI a byte can be fetched from anywhere in a
-// register, so that two tables of 64 inputs, in order and transposed, serve all steps; without it every step has the
-// 16 bytes it needs repeated in all lanes, which costs a shuffle more where loads cannot do it.
+// register, so that two tables of 64 inputs, in order and transposed, serve all steps of a unit or, of 2:4, of two;
+// without it every step has the 16 bytes it needs repeated in all lanes, which costs a shuffle more where loads cannot
+// do it.
 #if defined(__AVX512VBMI__)
 struct Tables {
   __m512i plain, turned;
-  Tables(const uint8_t* at, int64_t to_turned)
-      : plain(_mm512_loadu_si512(at)), turned(_mm512_loadu_si512(at + to_turned)) {}
+  Tables(const uint8_t* row, int64_t input, int64_t to_turned)
+      : plain(load64(row + input / 64 * 64)), turned(load64(row + input / 64 * 64 + to_turned)) {}
   ADTRIE_INLINE __m512i of(int step, int) const { return step % 2 ? turned : plain; }
 };
 inline __m512i gathered(__m512i table, __m512i index) { return _mm512_permutexvar_epi8(index, table); }
@@ -21,7 +22,7 @@ inline __m512i gathered(__m512i table, __m512i index) { return _mm512_permutexva
 struct Tables {
   const uint8_t* at;
   int64_t to_turned;
-  Tables(const uint8_t* first, int64_t distance) : at(first), to_turned(distance) {}
+  Tables(const uint8_t* row, int64_t input, int64_t distance) : at(row + input), to_turned(distance) {}
   ADTRIE_INLINE __m512i of(int step, int sixteen) const {
     const uint8_t* table = at + sixteen * 16 + (step % 2 ? to_turned : 0);
     return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
@@ -37,23 +38,32 @@ struct Unit {
 
 // What is added to the positions of a step: slot j of a lane reads block j / kept of the step's 16 inputs, which is
 // 4 (j / kept) further on in order, j / kept in the transposed table, where the second step of 2:4 has the blocks 2 and 3.
+// Of 2:4 every second unit has its own 32 inputs in the second half of its tables.
 template <int KEPT>
-ADTRIE_INLINE inline __m512i base_of(int step) {
+constexpr int32_t slots_of(int step, int unit) {
   const int32_t slots = step % 2 ? (KEPT == 2 ? 0x03030202 : 0x03020100) : (KEPT == 2 ? 0x04040000 : 0x0c080400);
-  return _mm512_set1_epi32(slots + sixteen_of<KEPT>(step) * 0x10101010);
+  return slots + (sixteen_of<KEPT>(step) + 2 * unit) * 0x10101010;
+}
+template <int KEPT>
+constexpr int32_t kSlots[2][4] = {
+    {slots_of<KEPT>(0, 0), slots_of<KEPT>(1, 0), slots_of<KEPT>(2, 0), slots_of<KEPT>(3, 0)},
+    {slots_of<KEPT>(0, 1), slots_of<KEPT>(1, 1), slots_of<KEPT>(2, 1), slots_of<KEPT>(3, 1)}};
+template <int KEPT>
+ADTRIE_INLINE inline __m512i base_of(int step, int block) {
+  return _mm512_set1_epi32(kSlots<KEPT>[block % KEPT][step]);
 }
 
 template <int KEPT>
-ADTRIE_INLINE inline Unit decode_unit(const uint8_t* codes) {
+ADTRIE_INLINE inline Unit decode_unit(const uint8_t* codes, int block) {
   const __m512i first = _mm512_set1_epi8(3), second = _mm512_set1_epi8(12);
   const __m512i high = _mm512_set1_epi8(static_cast<char>(0xf0)), sign = _mm512_set1_epi8(static_cast<char>(0x80));
   const __m512i x = load64(codes), y = load64(codes + 64), z = load64(codes + 128);
   constexpr int kAndOr = 0xea, kAndXor = 0x6a;
   Unit u;
-  u.index[0] = _mm512_ternarylogic_epi32(x, first, base_of<KEPT>(0), kAndOr);
-  u.index[1] = _mm512_ternarylogic_epi32(x, second, base_of<KEPT>(1), kAndOr);
-  u.index[2] = _mm512_ternarylogic_epi32(y, first, base_of<KEPT>(2), kAndOr);
-  u.index[3] = _mm512_ternarylogic_epi32(y, second, base_of<KEPT>(3), kAndOr);
+  u.index[0] = _mm512_ternarylogic_epi32(x, first, base_of<KEPT>(0, block), kAndOr);
+  u.index[1] = _mm512_ternarylogic_epi32(x, second, base_of<KEPT>(1, block), kAndOr);
+  u.index[2] = _mm512_ternarylogic_epi32(y, first, base_of<KEPT>(2, block), kAndOr);
+  u.index[3] = _mm512_ternarylogic_epi32(y, second, base_of<KEPT>(3, block), kAndOr);
   u.weight[0] = _mm512_ternarylogic_epi32(x, high, sign, kAndXor);
   u.weight[1] = _mm512_ternarylogic_epi32(z, high, sign, kAndXor);
   u.weight[2] = _mm512_ternarylogic_epi32(y, high, sign, kAndXor);
@@ -78,7 +88,7 @@ ADTRIE_INLINE inline void sparse_block(TileRows x, const Unit* units, int64_t in
   }
   ADTRIE_UNROLL
   for (int r = 0; r < R; ++r) {
-    const Tables tables(x.gather + 2 * r * x.stride + input, x.stride);
+    const Tables tables(x.gather + 2 * r * x.stride, input, x.stride);
     const vf step = vset(x.scales[r * x.blocks + block]);
     __m512i sums[P];
     ADTRIE_UNROLL
