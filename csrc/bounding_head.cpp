@@ -24,7 +24,7 @@ struct PieceSums {
 void sum_pieces(Transformer& model, const HeadInputs& in, int num_rows, Range mine, PieceSums& parts, bool looks,
                 Stop* stop) {
   const Panels& head = model.frequent;
-  std::vector<float> tile(static_cast<size_t>(std::min(kTileRows, num_rows)) * kPieceTokens);
+  Lines<float> tile(static_cast<size_t>(std::min(kTileRows, num_rows)) * kPieceTokens);
   for (int piece = mine.begin; piece < mine.end; ++piece) {
     const int begin = piece * kPiecePanels, end = std::min(begin + kPiecePanels, head.num_panels);
     const int count = std::min(end * kPanel, head.num_outputs) - begin * kPanel;
@@ -33,7 +33,8 @@ void sum_pieces(Transformer& model, const HeadInputs& in, int num_rows, Range mi
       if (stop && looks) stop->look(kMeeting);
       if (stop && stop->stopped()) return;
       multiply(model.kernels(), panels_from(head, begin), 0, end - begin, in.inputs, model.shape().activations,
-               first, rows, tile.data(), kPieceTokens, false, model.schedule.of(num_rows).head);
+               first, rows, tile.data(), kPieceTokens, false, model.schedule.of(num_rows).head,
+               piece + 1 < mine.end ? panel_data(head, end) : nullptr);
       for (int r = 0; r < rows; ++r) {
         const size_t cell = static_cast<size_t>(first + r) * parts.pieces + piece;
         model.kernels().log_sum_exp(tile.data() + static_cast<int64_t>(r) * kPieceTokens, count, &parts.maxima[cell],

@@ -68,7 +68,7 @@ struct Cache::Worker {
     return split_bytes(w.num_panels, thread, num_threads, [&](int panel) { return bytes_before(w, panel); });
   }
   bool prepared(const Panels& w) const { return wants_prepared(w, shape.activations); }
-  float* row(std::vector<float>& values, int r, int width) const {
+  float* row(Lines<float>& values, int r, int width) const {
     return values.data() + static_cast<int64_t>(r) * width;
   }
 
@@ -109,7 +109,7 @@ struct Cache::Worker {
   }
 
   Inputs normalise(Stage stage, bool alone, const std::vector<float>& weight, bool wanted, bool gather) {
-    std::vector<float>& normed = s.local[alone ? thread : 0].normed;
+    Lines<float>& normed = s.local[alone ? thread : 0].normed;
     const Range range = alone ? Range{0, rows} : mine(rows);
     for (int r = range.begin; r < range.end; ++r)
       kernels.rms_norm(row(s.x, r, s.hidden), weight.data(), shape.rms_epsilon, shape.hidden,

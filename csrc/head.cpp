@@ -56,10 +56,10 @@ void raw_scores(Transformer& model, const HeadInputs& in, int num_rows, const in
   ThreadTeam& team = model.team();
   const int pieces = (head.num_panels + kPiecePanels - 1) / kPiecePanels;
   std::vector<float> maxima(static_cast<size_t>(num_rows) * pieces), sums(maxima.size());
-  std::vector<std::vector<float>> tiles(team.size());
+  std::vector<Lines<float>> tiles(team.size());
   team.run([&](int thread) {
     model.clock().start(thread);
-    std::vector<float>& tile = tiles[thread];
+    Lines<float>& tile = tiles[thread];
     tile.resize(static_cast<size_t>(std::min(kTileRows, num_rows)) * kPieceTokens);
     const Range mine = split(pieces, thread, team.active());
     for (int piece = mine.begin; piece < mine.end; ++piece) {
@@ -70,7 +70,8 @@ void raw_scores(Transformer& model, const HeadInputs& in, int num_rows, const in
         if (stop && thread == 0) stop->look(kMeeting);
         if (stop && stop->stopped()) break;
         multiply(kernels, panels_from(head, begin), 0, end - begin, in.inputs, shape.activations, first, rows,
-                 tile.data(), kPieceTokens, false, model.schedule.of(num_rows).head);
+                 tile.data(), kPieceTokens, false, model.schedule.of(num_rows).head,
+                 piece + 1 < mine.end ? panel_data(head, end) : nullptr);
         for (int r = 0; r < rows; ++r) {
           const float* logits = tile.data() + static_cast<int64_t>(r) * kPieceTokens;
           const size_t cell = static_cast<size_t>(first + r) * pieces + piece;

@@ -11,12 +11,12 @@ namespace adtrie {
 struct Cache::Scratch {
   // Of one thread, except that local[0].normed and .prepared are shared by all where inputs are not prepared alone.
   struct Local {
-    std::vector<float> normed, scores, out, gate, up;
+    Lines<float> normed, scores, out, gate, up;
     PreparedRows prepared;
   };
   int hidden, q_width, kv_width, inner;  // padded column counts
   int path_stride = 0;                   // longest path of the pass, padded
-  std::vector<float> x, q, k, v, rotated, attended, gated, cosines, sines;
+  Lines<float> x, q, k, v, rotated, attended, gated, cosines, sines;
   PreparedRows for_o, for_down;
   std::vector<Local> local;
   std::vector<Run> runs;
@@ -28,7 +28,7 @@ struct Cache::Scratch {
     for (Local& own : local) own.out.resize(static_cast<size_t>(kMaxQueries) * head_stride);
   }
 
-  static void grow(std::vector<float>& v, int rows, int64_t columns) {
+  static void grow(Lines<float>& v, int rows, int64_t columns) {
     if (v.size() < static_cast<size_t>(rows * columns)) v.resize(rows * columns);
   }
 
