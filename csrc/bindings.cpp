@@ -1,6 +1,10 @@
 // Python bindings of the model. Arrays are checked here; the rest trusts its arguments.
 #include "bindings.h"
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include <algorithm>
 
 #include "transformer.h"
@@ -90,6 +94,14 @@ NB_MODULE(_core, m) {
 
   m.def("isa", [](const std::string& name) { return std::string(kernels_named(name).name); }, nb::arg("name") = "",
         "Name of the kernel table chosen for `name` ('' = best). Raises ValueError if it cannot run here.");
+
+  m.def("return_free_memory",
+        [] {
+#if defined(__GLIBC__)
+          malloc_trim(0);
+#endif
+        },
+        "Gives freed heap memory back to the system, where the allocator keeps it.");
 
   nb::class_<Transformer>(m, "Model")
       .def(

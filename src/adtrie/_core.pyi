@@ -13,6 +13,9 @@ def isa(name: str = '') -> str:
     Name of the kernel table chosen for `name` ('' = best). Raises ValueError if it cannot run here.
     """
 
+def return_free_memory() -> None:
+    """Gives freed heap memory back to the system, where the allocator keeps it."""
+
 class Model:
     def __init__(self, *, num_layers: int, hidden: int, intermediate: int, num_heads: int, num_kv_heads: int, head_size: int, vocab: int, max_positions: int, rms_epsilon: float, activations: str, isa: str, num_threads: int) -> None: ...
 
