@@ -21,7 +21,7 @@ from adtrie.engine.source import WeightSource
 from adtrie.errors import InputError
 from adtrie.format.codes import DENSE, CompressedLinear, allowed_groups, mix_panels, num_panels, pattern_name
 from adtrie.models.packed import canonical_shapes
-from benchmarks.paper_rows import GROUP, MixRecipe, Order, Recipe, Uniform
+from benchmarks.paper_rows import GROUP, MixRecipe, Order, Recipe, RefinedRecipe, Uniform
 
 OUTER = ("embed", "head")
 # What is measured for plans; of embedding and head INT8 only, the mix replaces it afterwards.
@@ -73,7 +73,12 @@ def make_plan(recipe: Recipe, run: PanelRun) -> Plan:
         choices = _with_enough_sparsest(recipe, run.measure(), budget, shapes)
         return _as_plan(_with_embedding(choices, recipe.embedding_group), shapes, source)
     if recipe.order == "plan":
-        return Frontier(run.measure(), "bytes", _overrides(recipe)).plan(budget)
+        frontier = Frontier(run.measure(), "bytes", _overrides(recipe))
+        plan = frontier.plan(budget)
+        if isinstance(recipe, RefinedRecipe):
+            run.settings = replace(run.settings, refine_trials=recipe.trials)
+            plan, _ = run.refine(frontier, plan, budget)
+        return plan
     order = linear_order(recipe.order, source, shapes)
     return _as_plan(ordered_choices(recipe.patterns, order, shapes, budget), shapes, source)
 

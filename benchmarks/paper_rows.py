@@ -73,6 +73,13 @@ class MixRecipe(Recipe):
 
 
 @dataclass(frozen=True)
+class RefinedRecipe(Recipe):
+    """The same with the plan bettered by so many trials of its true divergence."""
+
+    trials: int = 0
+
+
+@dataclass(frozen=True)
 class Paper:
     """A row of the paper. ms: per token, lowest and highest reading. Shares from 0 to 1."""
 
@@ -114,6 +121,7 @@ ROWS = (
     # At least half of the sparse weights at 1:4, as in the shape of the paper's mix.
     Row("mix+int4", "mix + INT4", "packed", MixRecipe(EVERY, bytes_of=BYTES_OF_HALF, least_sparsest=0.5)),
 )
+REFINED = "adaptive-refined"
 UNIFORM_GROUPS = (32, 64, 96, 192, 0)
 
 
@@ -127,7 +135,8 @@ def _groups() -> tuple[Row, ...]:
         if group != GROUP:  # there the plan is the row "adaptive"
             recipe = Recipe(group=None, bytes_of=((1.0, Uniform(group, DENSE)),))
             rows.append(Row(f"adaptive-{name}", f"adaptive, bytes of {shown}", "packed", recipe))
-    return tuple(rows)
+    refined = RefinedRecipe(group=None, bytes_of=BYTES_OF_DENSE, trials=200)
+    return (*rows, Row(REFINED, "adaptive INT4, refined by its true divergence", "packed", refined))
 
 
 def _orders(name: str, patterns: tuple[int, ...], bytes_of: tuple[tuple[float, Uniform], ...]) -> list[Row]:
