@@ -136,7 +136,7 @@ constexpr int64_t kPeakRound = 2 * 12 * 64;
 struct GemmPlan {
   bool widen = false;   // codes widened to bytes once for all rows; false: decoded in registers for each few rows
   int32_t panels = 6;   // panels that all rows pass over before the next ones (not widened); 1: few rows read one stream
-  int32_t ahead = 1;    // so many times that far ahead weights are fetched into the second-level cache; 0: not
+  int32_t ahead = 1;    // so many times that far ahead weights are fetched; 0: not
 };
 
 struct KernelTable {
