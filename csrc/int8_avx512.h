@@ -18,7 +18,6 @@ struct Call {
   int64_t ys;
   bool add;
   const GemmPlan& plan;
-  const uint8_t* next;  // weights read after these, or null
 };
 
 // Integer sums of one block, dense: sums[r][p], 16-fold where the codes are nibbles.
@@ -90,7 +89,14 @@ inline float scaled_sum(TileRows x, int r, int begin, int end) {
 // Which of the tiles of rows over one piece of the weights this is: they take turns in fetching lines further on.
 struct Turn {
   int index, count;
-  int64_t ahead;  // bytes from the codes in use to those to fetch, 0 where there are none
+};
+
+// What a tile of P panels fetches while it multiplies: codes of as many panels further on, one panel after the other,
+// and the scales of those that take its place. Scales are a stream of their own, too slow a one for the processor.
+template <int P>
+struct Ahead {
+  const uint8_t* codes[P];
+  int64_t scales[P];  // how far from those in use
 };
 
 constexpr int kFewRows = 2;               // one tile that is done with a line sooner than the next one comes from memory
@@ -99,7 +105,7 @@ inline bool is_stream(const GemmPlan& plan, int rows) { return plan.panels == 1 
 
 // FETCH: weights further on are fetched meanwhile, evenly, so that reading and multiplying overlap.
 template <Format FORM, bool MINS, bool FETCH, int R, int P>
-__attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int row, Turn turn) {
+__attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int row, Turn turn, const Ahead<P>& ahead) {
   constexpr bool kDense = FORM == Format::kQ4 || FORM == Format::kQ8, kNibbles = FORM != Format::kQ8;
   constexpr int kLines = FORM == Format::kQ8 ? 8 : kDense ? 4 : 3, kWide = FORM == Format::kS14 ? 2 : 1;
   // A single stream that few rows hardly slow comes past the other caches.
@@ -116,10 +122,10 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
     ADTRIE_UNROLL
     for (int p = 0; p < P; ++p) part[r][p] = vset(0.0f), vstore(total[r][p], vset(0.0f));
   int in_group = 0, group = 0;
-  const int scales_ahead = P * (blocks / per_group) * kPanel;  // to those of the next tile, a stream of their own
-  // Panels of one form that are fetched lie one behind the other: one stream of lines, whatever the tile.
-  const uint8_t* fetched = codes[0] + turn.ahead;
-  const uint8_t* line = fetched + turn.index * 64;
+  // One panel after the other: fetched side by side they would be several streams.
+  const int64_t bytes = static_cast<int64_t>((blocks + kWide - 1) / kWide) * kLines * 64;
+  const uint8_t *fetched = ahead.codes[0], *line = fetched + turn.index * 64, *fetched_end = fetched + bytes;
+  const uint8_t* const* next = ahead.codes;
   const auto close_block = [&](int block) ADTRIE_INLINE {
     if (++in_group < per_group) return;
     float weight[R];  // of the minima
@@ -127,8 +133,8 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
     for (int r = 0; MINS && r < R; ++r) weight[r] = scaled_sum(x, r, block + 1 - per_group, block + 1);
     ADTRIE_UNROLL
     for (int p = 0; p < P; ++p) {
-      if (FETCH) fetch(stripes[p].scales + group * kPanel + scales_ahead, _MM_HINT_T0);
-      if (FETCH && MINS) fetch(stripes[p].mins + group * kPanel + scales_ahead, _MM_HINT_T0);
+      if (FETCH) fetch(stripes[p].scales + group * kPanel + ahead.scales[p], _MM_HINT_T0);
+      if (FETCH && MINS) fetch(stripes[p].mins + group * kPanel + ahead.scales[p], _MM_HINT_T0);
       const vf scale = vmul(vhalf(stripes[p].scales + group * kPanel), vset(kNibbles ? 0.0625f : 1.0f));
       ADTRIE_UNROLL
       for (int r = 0; r < R; ++r) {
@@ -142,7 +148,13 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
   };
   for (int b = 0; b < blocks; b += kWide) {
     fetched += kLines * P * 64;
-    for (; FETCH && line < fetched; line += turn.count * 64) fetch(line, kHint);
+    for (; FETCH && line < fetched; line += turn.count * 64) {
+      if (P > 1 && line >= fetched_end) {
+        const int64_t jump = *++next - fetched_end;
+        line += jump, fetched += jump, fetched_end += jump + bytes;
+      }
+      fetch(line, kHint);
+    }
     if constexpr (kDense) {
       __m512i sums[R][P];
       dense_block<kNibbles, MINS, R, P>(x, zero, codes, b, sums);
@@ -178,38 +190,67 @@ constexpr bool is_dense(Format form) { return form == Format::kQ4 || form == For
 constexpr int rows_of(Format form) { return is_dense(form) ? 4 : form == Format::kS24 ? 12 : 8; }
 constexpr int panels_of(Format form, int rows) { return is_dense(form) ? 3 : rows > 2 ? 1 : 2; }
 
-template <Format FORM, bool MINS, int R>
-void dispatch_i8(const Call& c, const Stripe* stripes, int count, int row, int rows, Turn turn) {
+// What is fetched while the panels of a series from `first` on are multiplied: those `far` panels further on.
+template <int P>
+ADTRIE_INLINE inline Ahead<P> ahead_of(const Series& series, int first, int far, int64_t bytes, int scales) {
+  Ahead<P> found;
+  for (int p = 0; p < P; ++p) {
+    const Stripe& own = series.stripes[first + p];
+    const int beyond = first + p + far - series.count, then = first + p + P - series.count;
+    found.codes[p] = beyond < 0          ? series.stripes[first + p + far].codes
+                     : series.next.codes ? series.next.codes + beyond * bytes
+                                         : own.codes;
+    found.scales[p] = then < 0             ? series.stripes[first + p + P].scales - own.scales
+                      : series.next.scales ? series.next.scales + then * scales - own.scales
+                                           : 0;
+  }
+  return found;
+}
+
+// What the tiles of a call have in common.
+struct Tiles {
+  const Call& call;
+  const Series& series;
+  int far, scales;  // panels from those in use to those fetched; scales of a panel
+  int64_t bytes;
+  bool stream;
+};
+
+template <Format FORM, bool MINS, bool FETCH, int R, int P>
+ADTRIE_INLINE inline void run_tile(const Tiles& t, int first, int row, Turn turn) {
+  Ahead<P> ahead = {};
+  if (FETCH) {
+    ahead = ahead_of<P>(t.series, first, t.far, t.bytes, t.scales);
+    const uint8_t* own = t.series.stripes[first].codes;
+    const bool goes_on = first + 1 < t.series.count || t.series.next.codes == own + t.bytes;
+    if (P == 1 && t.stream && goes_on) ahead.codes[0] = own + t.call.plan.ahead * kStreamBytes;
+  }
+  tile_i8<FORM, MINS, FETCH, R, P>(t.call, t.series.stripes + first, row, turn, ahead);
+}
+
+template <Format FORM, bool MINS, bool FETCH, int R>
+void dispatch_i8(const Tiles& t, int first, int count, int row, int rows, Turn turn) {
   if constexpr (R > 0) {
-    if (rows != R) return dispatch_i8<FORM, MINS, R - 1>(c, stripes, count, row, rows, turn);
+    if (rows != R) return dispatch_i8<FORM, MINS, FETCH, R - 1>(t, first, count, row, rows, turn);
     constexpr int P = panels_of(FORM, R);
-    int i = 0;
-    const auto run = turn.ahead != 0 ? tile_i8<FORM, MINS, true, R, P> : tile_i8<FORM, MINS, false, R, P>;
-    const auto one = turn.ahead != 0 ? tile_i8<FORM, MINS, true, R, 1> : tile_i8<FORM, MINS, false, R, 1>;
-    for (; i + P <= count; i += P) run(c, stripes + i, row, turn);
-    for (; i < count; ++i) one(c, stripes + i, row, turn);
+    int i = first;
+    for (; i + P <= first + count; i += P) run_tile<FORM, MINS, FETCH, R, P>(t, i, row, turn);
+    for (; i < first + count; ++i) run_tile<FORM, MINS, FETCH, R, 1>(t, i, row, turn);
   }
 }
 
 // A few panels at a time over all rows: later rows find the panels in a near cache.
 template <Format FORM, bool MINS>
-void panels_i8(const Call& c, const Stripe* stripes, int count, int rows) {
+void panels_i8(const Call& c, const Series& series, int rows) {
   constexpr int kRows = rows_of(FORM);
-  const int tiles = (rows + kRows - 1) / kRows, step = c.plan.panels, far = step * c.plan.ahead;
-  const int64_t bytes = panel_bytes(FORM, c.w.num_inputs);
-  const bool stream = is_stream(c.plan, rows);
-  for (int i = 0; i < count; i += step) {
-    const int some = i + step < count ? step : count - i;
-    const int64_t ahead = far == 0          ? 0
-                          : stream && (i + 1 < count || c.next == stripes[i].codes + bytes) ? far * kStreamBytes
-                          : i + far < count ? stripes[i + far].codes - stripes[i].codes
-                          : c.next          ? c.next + (i + far - count) * bytes - stripes[i].codes
-                                            : 0;
+  const int tiles = (rows + kRows - 1) / kRows, step = c.plan.panels, scales = c.w.num_inputs / c.w.group * kPanel;
+  const Tiles all = {c, series, step * c.plan.ahead, scales, panel_bytes(FORM, c.w.num_inputs), is_stream(c.plan, rows)};
+  const auto run = all.far > 0 ? dispatch_i8<FORM, MINS, true, kRows> : dispatch_i8<FORM, MINS, false, kRows>;
+  for (int i = 0; i < series.count; i += step)
     for (int t = 0; t < tiles; ++t) {
       const int row = rows * t / tiles, next = rows * (t + 1) / tiles;
-      dispatch_i8<FORM, MINS, kRows>(c, stripes + i, some, row, next - row, {t, tiles, ahead});
+      run(all, i, i + step < series.count ? step : series.count - i, row, next - row, {t, tiles});
     }
-  }
 }
 
 }  // namespace

@@ -177,19 +177,21 @@ void few_panels(const Call& c, const Stripe* stripes, int panels, const uint8_t*
 }
 
 template <bool NIBBLES, bool MINS>
-void panels_many(const Call& c, const Stripe* stripes, int count, int rows) {
+void panels_many(const Call& c, const Series& series, int rows) {
+  const auto& [form, stripes, count, after] = series;
   for (int first = 0; first < rows; first += kRowsAtOnce)
     for (int i = 0; i < count; i += kManyPanels) {
       const int some = count - i < kManyPanels ? count - i : kManyPanels;
-      const uint8_t* next = i + 2 * kManyPanels <= count ? stripes[i + kManyPanels].codes : c.next;
+      const uint8_t* next = i + 2 * kManyPanels <= count ? stripes[i + kManyPanels].codes : after.codes;
       few_panels<NIBBLES, MINS>(c, stripes + i, some, next, first, rows - first < kRowsAtOnce ? rows - first : kRowsAtOnce);
     }
 }
 
 void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add,
                const GemmPlan& plan, const void* after) {
-  const auto multiply = [&](Format form, const Stripe* stripes, int count, const uint8_t* next) {
-    const Call call = {w, x, y, ys, add, plan, next};
+  const Call call = {w, x, y, ys, add, plan};
+  const auto multiply = [&](const Series& series) {
+    const Format form = series.form;
     const bool nibbles = form == Format::kQ4, many = plan.widen && w.group <= kPieceBlocks * kBlock;
     auto run = form == Format::kS24   ? panels_i8<Format::kS24, false>
                : form == Format::kS14 ? panels_i8<Format::kS14, false>
@@ -197,14 +199,13 @@ void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows,
                : many                 ? (w.mins ? panels_many<false, true> : panels_many<false, false>)
                : nibbles              ? (w.mins ? panels_i8<Format::kQ4, true> : panels_i8<Format::kQ4, false>)
                                       : (w.mins ? panels_i8<Format::kQ8, true> : panels_i8<Format::kQ8, false>);
-    run(call, stripes, count, rows);
+    run(call, series, rows);
   };
   const auto next = static_cast<const uint8_t*>(after);
   if (is_stream(plan, rows))  // in order of memory, whatever the forms
     for_each_neighbourhood(w, begin, end, next, multiply);
   else
-    for_each_form(w, begin, end,
-                  [&](Format form, const Stripe* stripes, int count) { multiply(form, stripes, count, next); });
+    for_each_form(w, begin, end, next, multiply);
 }
 
 }  // namespace

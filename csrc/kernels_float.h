@@ -282,7 +282,8 @@ void dispatch_q_f32(const Panels& w, Format form, const Stripe& stripe, const fl
 
 void gemm_q_f32(const Panels& w, int begin, int end, const float* x, int64_t xs, int rows, float* y, int64_t ys,
                 bool add) {
-  for_each_form(w, begin, end, [&](Format form, const Stripe* stripes, int count) {
+  for_each_form(w, begin, end, nullptr, [&](const Series& series) {
+    const auto& [form, stripes, count, next] = series;
     for (int i = 0; i < count; ++i)
       for (int r = 0; r < rows; r += kFloatRows)
         dispatch_q_f32<kFloatRows>(w, form, stripes[i], x + r * xs, xs, rows - r < kFloatRows ? rows - r : kFloatRows,

@@ -1,8 +1,6 @@
 // The linear stream (docs/design/format.md) as kernels walk it: panels of one form at a time, and the plain
 // arithmetic of a survivor. In an anonymous namespace like all that instruction-set files include.
 #pragma once
-#include <initializer_list>
-
 #include "kernels.h"
 
 namespace adtrie {
@@ -23,8 +21,16 @@ inline Stripe stripe_of(const Panels& w, int p) {
   return {panel_data(w, p), w.scales + at, w.mins ? w.mins + at : nullptr, p * kPanel};
 }
 
-// Calls run(form, stripes, count, next) for the panels [begin, end) of a linear as they lie in memory, neighbours of one
-// form together; next: what is read after them, `after` for the last ones.
+// Panels of one form as they are taken, and what is read after them.
+struct Series {
+  Format form;
+  const Stripe* stripes;
+  int count;
+  Stripe next;  // its codes null where nothing is known; its scales perhaps null
+};
+
+// Calls run(series) for the panels [begin, end) of a linear as they lie in memory, neighbours of one form together.
+// `after` is read after the last ones.
 template <typename Run>
 inline void for_each_neighbourhood(const Panels& w, int begin, int end, const uint8_t* after, Run run) {
   Stripe stripes[kWindow];
@@ -33,29 +39,38 @@ inline void for_each_neighbourhood(const Panels& w, int begin, int end, const ui
     stripes[count++] = stripe_of(w, p);
     const Format form = panel_format(w, p);
     if (p + 1 < end && count < kWindow && panel_format(w, p + 1) == form) continue;
-    run(form, stripes, count, p + 1 < end ? panel_data(w, p + 1) : after);
+    run(Series{form, stripes, count, p + 1 < end ? stripe_of(w, p + 1) : Stripe{after, nullptr, nullptr, 0}});
     count = 0;
   }
 }
 
-// Calls run(form, stripes, count) for the panels [begin, end) of a linear, those of one form together, so that
-// kernels can take several at once however the patterns are mixed.
+// Calls run(series) for the panels [begin, end) of a linear, those of one form together, so that kernels can take
+// several at once however the patterns are mixed.
 template <typename Run>
-inline void for_each_form(const Panels& w, int begin, int end, Run run) {
-  constexpr int kForms = static_cast<int>(Format::kMixed);
+inline void for_each_form(const Panels& w, int begin, int end, const uint8_t* after, Run run) {
+  constexpr Format kForms[] = {Format::kQ8, Format::kQ4, Format::kS24, Format::kS14};
+  constexpr int kNumForms = static_cast<int>(Format::kMixed);
   Stripe stripes[kWindow];
-  uint8_t order[kForms][kWindow];
+  uint8_t order[kNumForms][kWindow];
   for (int first = begin; first < end; first += kWindow) {
     const int last = first + kWindow < end ? first + kWindow : end;
-    int counts[kForms] = {};
+    int counts[kNumForms] = {};
     for (int p = first; p < last; ++p) {
       const int form = static_cast<int>(panel_format(w, p));
       order[form][counts[form]++] = static_cast<uint8_t>(p - first);
     }
-    for (Format form : {Format::kQ8, Format::kQ4, Format::kS24, Format::kS14}) {
+    int sorted = 0;
+    for (Format form : kForms)
+      for (int i = 0; i < counts[static_cast<int>(form)]; ++i)
+        stripes[sorted++] = stripe_of(w, first + order[static_cast<int>(form)][i]);
+    const Stripe next = last < end ? stripe_of(w, last) : Stripe{after, nullptr, nullptr, 0};
+    const Stripe* of_form = stripes;
+    for (Format form : kForms) {
       const int count = counts[static_cast<int>(form)];
-      for (int i = 0; i < count; ++i) stripes[i] = stripe_of(w, first + order[static_cast<int>(form)][i]);
-      if (count > 0) run(form, stripes, count);
+      if (count == 0) continue;
+      const Stripe* past = of_form + count;
+      run(Series{form, of_form, count, past < stripes + sorted ? *past : next});
+      of_form = past;
     }
   }
 }
