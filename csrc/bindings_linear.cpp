@@ -71,7 +71,7 @@ std::vector<double> multiply_int8(const Panels& w, const Int8Arrays& x, const st
   const Int8Rows input = {x.codes.data(), x.scales.data(), x.sums.data(), w.num_inputs, gather.data()};
   return seconds_of_each(repeats, [&] {
     kernels.gemm_q_i8(w, 0, w.num_panels, input, static_cast<int>(rows), out.data(), padded_outputs(w), false,
-                      plan, nullptr);
+                      plan, {});
   });
 }
 

@@ -34,7 +34,7 @@ void sum_pieces(Transformer& model, const HeadInputs& in, int num_rows, Range mi
       if (stop && stop->stopped()) return;
       multiply(model.kernels(), panels_from(head, begin), 0, end - begin, in.inputs, model.shape().activations,
                first, rows, tile.data(), kPieceTokens, false, model.schedule.of(num_rows).head,
-               piece + 1 < mine.end ? panel_data(head, end) : nullptr);
+               piece + 1 < mine.end ? reading(head, end) : Reading{});
       for (int r = 0; r < rows; ++r) {
         const size_t cell = static_cast<size_t>(first + r) * parts.pieces + piece;
         model.kernels().log_sum_exp(tile.data() + static_cast<int64_t>(r) * kPieceTokens, count, &parts.maxima[cell],

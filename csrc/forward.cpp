@@ -84,11 +84,11 @@ struct Cache::Worker {
   bool stopped() const { return stop && stop->by(meetings); }
 
   void apply(const Panels& w, Range panels, const Inputs& x, float* y, int64_t stride, bool add, const GemmPlan& gemm,
-             const void* next) {
+             Reading next) {
     multiply(kernels, w, panels.begin, panels.end, x, shape.activations, 0, rows, y, stride, add, gemm, next);
   }
   // Where this thread begins to read a linear that it takes its part of.
-  const void* part(const Panels& w) const { return panel_data(w, std::min(mine(w).begin, w.num_panels - 1)); }
+  Reading part(const Panels& w) const { return reading(w, std::min(mine(w).begin, w.num_panels - 1)); }
 
   // The stage ends: alone, every thread has what it needs already.
   void end(Stage stage, bool alone) {
@@ -133,8 +133,8 @@ struct Cache::Worker {
       const Range kv = {std::max(own.begin - heads, 0) * per_head, std::max(own.end - heads, 0) * per_head};
       const int first_kv = std::min(kv.begin, l.k.num_panels - 1);
       cache.fetch_places(index, places, {0, rows}, {kv.begin / per_head, kv.end / per_head});
-      apply(l.q, q, x, s.q.data(), s.q_width, false, plan.qkv, panel_data(l.k, first_kv));
-      apply(l.k, kv, x, s.k.data(), s.kv_width, false, plan.qkv, panel_data(l.v, first_kv));
+      apply(l.q, q, x, s.q.data(), s.q_width, false, plan.qkv, reading(l.k, first_kv));
+      apply(l.k, kv, x, s.k.data(), s.kv_width, false, plan.qkv, reading(l.v, first_kv));
       apply(l.v, kv, x, s.v.data(), s.kv_width, false, plan.qkv, part(l.o));
       model.clock().passed(thread, Stage::kQkv);
       cache.place_heads(index, places, {0, rows}, own);
@@ -176,8 +176,8 @@ struct Cache::Worker {
     const int step = plan.gate_panels > 0 ? plan.gate_panels : std::max(all.end - all.begin, 1);
     for (int p = all.begin; p < all.end; p += step) {
       const int count = std::min(step, all.end - p), width = count * kPanel, column = p * kPanel;
-      const void* next = p + count < all.end ? panel_data(l.gate, p + count) : part(l.down);
-      apply(panels_from(l.gate, p), {0, count}, x, own.gate.data(), width, false, plan.gate_up, panel_data(l.up, p));
+      const Reading next = p + count < all.end ? reading(l.gate, p + count) : part(l.down);
+      apply(panels_from(l.gate, p), {0, count}, x, own.gate.data(), width, false, plan.gate_up, reading(l.up, p));
       apply(panels_from(l.up, p), {0, count}, x, own.up.data(), width, false, plan.gate_up, next);
       for (int r = 0; r < rows; ++r) {
         float* product = prepares ? row(own.gate, r, width) : row(s.gated, r, s.inner) + column;

@@ -71,7 +71,7 @@ void raw_scores(Transformer& model, const HeadInputs& in, int num_rows, const in
         if (stop && stop->stopped()) break;
         multiply(kernels, panels_from(head, begin), 0, end - begin, in.inputs, shape.activations, first, rows,
                  tile.data(), kPieceTokens, false, model.schedule.of(num_rows).head,
-                 piece + 1 < mine.end ? panel_data(head, end) : nullptr);
+                 piece + 1 < mine.end ? reading(head, end) : Reading{});
         for (int r = 0; r < rows; ++r) {
           const float* logits = tile.data() + static_cast<int64_t>(r) * kPieceTokens;
           const size_t cell = static_cast<size_t>(first + r) * pieces + piece;

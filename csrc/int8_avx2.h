@@ -189,9 +189,9 @@ void panels_i8(const Call& c, const Stripe* stripes, int count, int rows) {
 }
 
 void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add,
-               const GemmPlan&, const void*) {
+               const GemmPlan&, Reading) {
   const Call call = {w, x, y, ys, add};
-  for_each_form(w, begin, end, nullptr, [&](const Series& series) {
+  for_each_form(w, begin, end, {}, [&](const Series& series) {
     const auto& [form, stripes, count, next] = series;
     auto run = form == Format::kS24   ? panels_i8<Format::kS24, false>
                : form == Format::kS14 ? panels_i8<Format::kS14, false>

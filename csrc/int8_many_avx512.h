@@ -188,7 +188,7 @@ void panels_many(const Call& c, const Series& series, int rows) {
 }
 
 void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add,
-               const GemmPlan& plan, const void* after) {
+               const GemmPlan& plan, Reading next) {
   const Call call = {w, x, y, ys, add, plan};
   const auto multiply = [&](const Series& series) {
     const Format form = series.form;
@@ -201,7 +201,6 @@ void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows,
                                       : (w.mins ? panels_i8<Format::kQ8, true> : panels_i8<Format::kQ8, false>);
     run(call, series, rows);
   };
-  const auto next = static_cast<const uint8_t*>(after);
   if (is_stream(plan, rows))  // in order of memory, whatever the forms
     for_each_neighbourhood(w, begin, end, next, multiply);
   else

@@ -68,6 +68,16 @@ static inline int64_t scales_at(const Panels& w, int panel) {
   return w.group > 0 ? static_cast<int64_t>(panel) * (w.num_inputs / w.group) * kPanel : 0;
 }
 
+// Weights that are read next, for who fetches them; null where nothing is known.
+struct Reading {
+  const uint8_t* codes = nullptr;
+  const uint16_t* scales = nullptr;
+};
+
+static inline Reading reading(const Panels& w, int panel) {
+  return {panel_data(w, panel), w.scales ? w.scales + scales_at(w, panel) : nullptr};
+}
+
 // The same weights from panel `begin` on.
 static inline Panels panels_from(Panels w, int begin) {
   const int64_t halves = scales_at(w, begin);
@@ -149,7 +159,7 @@ struct KernelTable {
   void (*gemm_q_f32)(const Panels&, int begin, int end, const float* x, int64_t x_stride, int rows, float* y,
                      int64_t y_stride, bool add);
   void (*gemm_q_i8)(const Panels&, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t y_stride,
-                    bool add, const GemmPlan&, const void* next);
+                    bool add, const GemmPlan&, Reading next);
   // The same of kBF16 and bfloat16 activations. Per two inputs two fused multiply-adds in float32, the second input
   // first: what vdpbf16ps does. So tables agree, where no sum falls below the normal range, which it takes as zero.
   void (*gemm_bf16)(const Panels&, int begin, int end, const RoundedRows& x, int rows, float* y, int64_t y_stride,

@@ -282,7 +282,7 @@ void dispatch_q_f32(const Panels& w, Format form, const Stripe& stripe, const fl
 
 void gemm_q_f32(const Panels& w, int begin, int end, const float* x, int64_t xs, int rows, float* y, int64_t ys,
                 bool add) {
-  for_each_form(w, begin, end, nullptr, [&](const Series& series) {
+  for_each_form(w, begin, end, {}, [&](const Series& series) {
     const auto& [form, stripes, count, next] = series;
     for (int i = 0; i < count; ++i)
       for (int r = 0; r < rows; r += kFloatRows)

@@ -95,8 +95,8 @@ inline float dot_i8(const Panels& w, Format form, const Stripe& stripe, int lane
 }
 
 void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add,
-               const GemmPlan&, const void*) {
-  for_each_form(w, begin, end, nullptr, [&](const Series& series) {
+               const GemmPlan&, Reading) {
+  for_each_form(w, begin, end, {}, [&](const Series& series) {
     const auto& [form, stripes, count, next] = series;
     for (int i = 0; i < count; ++i)
       for (int r = 0; r < rows; ++r)

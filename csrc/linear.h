@@ -107,7 +107,7 @@ inline bool wants_prepared(const Panels& w, Activations activations) {
 // y[r, 16*p...] (+)= W x for panels [begin, end) of w and `rows` input rows from `first`.
 inline void multiply(const KernelTable& kernels, const Panels& w, int begin, int end, const Inputs& x,
                      Activations activations, int first, int rows, float* y, int64_t y_stride, bool add,
-                     const GemmPlan& plan, const void* next = nullptr) {
+                     const GemmPlan& plan, Reading next = {}) {
   if (begin >= end || rows <= 0) return;
   const Activations form = taken(w, activations);
   if (form == Activations::kI8)

@@ -32,14 +32,14 @@ struct Series {
 // Calls run(series) for the panels [begin, end) of a linear as they lie in memory, neighbours of one form together.
 // `after` is read after the last ones.
 template <typename Run>
-inline void for_each_neighbourhood(const Panels& w, int begin, int end, const uint8_t* after, Run run) {
+inline void for_each_neighbourhood(const Panels& w, int begin, int end, Reading after, Run run) {
   Stripe stripes[kWindow];
   int count = 0;
   for (int p = begin; p < end; ++p) {
     stripes[count++] = stripe_of(w, p);
     const Format form = panel_format(w, p);
     if (p + 1 < end && count < kWindow && panel_format(w, p + 1) == form) continue;
-    run(Series{form, stripes, count, p + 1 < end ? stripe_of(w, p + 1) : Stripe{after, nullptr, nullptr, 0}});
+    run(Series{form, stripes, count, p + 1 < end ? stripe_of(w, p + 1) : Stripe{after.codes, after.scales, nullptr, 0}});
     count = 0;
   }
 }
@@ -47,7 +47,7 @@ inline void for_each_neighbourhood(const Panels& w, int begin, int end, const ui
 // Calls run(series) for the panels [begin, end) of a linear, those of one form together, so that kernels can take
 // several at once however the patterns are mixed.
 template <typename Run>
-inline void for_each_form(const Panels& w, int begin, int end, const uint8_t* after, Run run) {
+inline void for_each_form(const Panels& w, int begin, int end, Reading after, Run run) {
   constexpr Format kForms[] = {Format::kQ8, Format::kQ4, Format::kS24, Format::kS14};
   constexpr int kNumForms = static_cast<int>(Format::kMixed);
   Stripe stripes[kWindow];
@@ -63,7 +63,7 @@ inline void for_each_form(const Panels& w, int begin, int end, const uint8_t* af
     for (Format form : kForms)
       for (int i = 0; i < counts[static_cast<int>(form)]; ++i)
         stripes[sorted++] = stripe_of(w, first + order[static_cast<int>(form)][i]);
-    const Stripe next = last < end ? stripe_of(w, last) : Stripe{after, nullptr, nullptr, 0};
+    const Stripe next = last < end ? stripe_of(w, last) : Stripe{after.codes, after.scales, nullptr, 0};
     const Stripe* of_form = stripes;
     for (Format form : kForms) {
       const int count = counts[static_cast<int>(form)];
