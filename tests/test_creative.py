@@ -65,6 +65,29 @@ def test_templates_are_filled_from_the_facts(model: adtrie.Model) -> None:
     assert many.tables(FACTS)[1].num_tokens == MAX_FILLED * (1 + model.encode("Blue Spice").size)
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{name} is a {type} .",
+        "Try ({name}), {area}!",
+        "no. {name}-{type} {no",
+        "a {type} {type}",
+        "The {name}'s",
+    ],
+)
+def test_filled_templates_are_tokenized_as_texts(model: adtrie.Model, template: str) -> None:
+    facts = "name: Blue Spice; type: pub; area: £20-25 city  centre"
+    table = adtrie.Drafts([template], model, SHORT).tables(facts)[1]
+    values = {"name": "Blue Spice", "type": "pub", "area": "£20-25 city centre"}
+    filled = template
+    for name, value in values.items():
+        filled = filled.replace("{" + name + "}", value)
+    expected = [START, *model.encode(f" {filled}").tolist()]
+    assert table.num_tokens == len(expected)
+    for at in range(1, len(expected)):
+        assert expected[at] in table.continuations(expected[:at])[0][1]
+
+
 def test_bad_requests_are_named(model: adtrie.Model) -> None:
     for facts, options, expected in (
         ("", {}, "facts"),

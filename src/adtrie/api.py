@@ -229,7 +229,7 @@ class Model(LoadedModel):
             session = self._session(template, TargetOptions(max_rows=writer.num_rows(prompt.size) // 2 + 1))
             writer.check_context(session.prefix_rows + prompt.size, self.spec.max_positions)
             cost = self.engine.latency() if draft and writer.beams.width == 1 else None
-            tables = drafts.tables(text) if drafts else ()
+            tables = drafts.tables(text) if drafts and cost else ()
             return writer.write(session, self.tokenizer, prompt, text, tables, cost)
 
     def create_many(

@@ -133,7 +133,7 @@ class ConcurrentWriter:
         text = normalise_query(facts, "facts")
         prompt = self._template.query_tokens(text, self._tokenizer)
         self._writer.check_context(self._prefix.size + prompt.size, self._spec.max_positions)
-        tables = self._drafts.tables(text) if self._drafts else ()
+        tables = self._drafts.tables(text) if self._drafts and self._cost else ()
 
         def job(scorer: BatchScorer) -> Creative:
             model = _Logits(scorer, self._spec.vocab_size)

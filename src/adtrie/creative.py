@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +30,9 @@ from adtrie.search.writing import FinishReason
 MAX_FILLED = 100  # templates filled for one request
 _POOL = 4  # so many times that they are chosen from
 _SLOT = re.compile(r"\{([^{}]{1,40})\}")
+# A word with slots and the blank before it: encoded alone, whatever the slots are filled with.
+_SLOT_WORD = re.compile(r"((?:^| )(?:[^ {}]*\{[^{}]{1,40}\})+[^ {}]*)")
+_START = np.array([START], np.int32)
 _MOST_ROWS = 131_000
 _ROWS_PER_TOKEN = 26  # it and its guesses; beams have no guesses
 
@@ -109,10 +112,16 @@ class Writer:
         return Creative(made.text, int(made.tokens.size), made.forwards, ms, made.finish_reason)
 
 
-class BatchTokenizer(Protocol):
+class DraftTokenizer(Protocol):
     """What drafts need of a tokenizer."""
 
+    @property
+    def splits_at_blanks(self) -> bool: ...
+
     def encode_batch(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
+
+
+Part = str | NDArray[np.int32]  # what has a slot, or tokens
 
 
 class Drafts:
@@ -124,40 +133,56 @@ class Drafts:
     def __init__(
         self,
         texts: Sequence[str],
-        tokenizer: BatchTokenizer,
+        tokenizer: DraftTokenizer,
         template: PromptTemplate = CREATE_TEMPLATE,
     ) -> None:
         """`tokenizer` may be a Model. Raises InputError for a text too long or too many of them."""
         if isinstance(texts, str):
             raise InputError("drafts: expected a list of texts, got one string")
         self._tokenizer = tokenizer
-        self._lead = "" if not template.after or template.after[-1].isspace() else " "
+        lead = "" if not template.after or template.after[-1].isspace() else " "
         slotted: dict[frozenset[str], list[str]] = {}
         for text in texts:
-            slotted.setdefault(frozenset(map(str.casefold, _SLOT.findall(text))), []).append(text)
-        self._table = self._table_of(slotted.pop(frozenset(), []))
+            slots = frozenset(map(str.casefold, _SLOT.findall(text)))
+            slotted.setdefault(slots, []).append(lead + " ".join(text.split()))
+        plain = self._tokens(slotted.pop(frozenset(), []))
+        self._table = NGramTable(np.concatenate(([START], tokens)) for tokens in plain)
         # Those that state most come first: only so many are filled for one request.
-        self._templates = sorted(slotted.items(), key=lambda pair: -len(pair[0]))
+        by_most = sorted(slotted.items(), key=lambda pair: -len(pair[0]))
+        self._templates = [(slots, self._parts(alike)) for slots, alike in by_most]
 
     def tables(self, facts: str) -> list[NGramTable]:
         """The past texts, and up to MAX_FILLED templates whose slots `facts` ("name: A; type: pub") has."""
         values = _values(facts)
-        fitting = (text for slots, texts in self._templates if slots <= values.keys() for text in texts)
+        fitting = (each for slots, alike in self._templates if slots <= values.keys() for each in alike)
         most = list(itertools.islice(fitting, _POOL * MAX_FILLED))
         # Neighbours were written of much the same facts: evenly spaced ones guess better than the first ones.
         count = min(len(most), MAX_FILLED)
-        filled = [
-            _SLOT.sub(lambda slot: values[slot[1].casefold()], most[number * len(most) // count])
-            for number in range(count)
-        ]
-        return [self._table, self._table_of(filled)] if filled else [self._table]
+        chosen = [most[number * len(most) // count] for number in range(count)]
+        return [self._table, self._filled(chosen, values)] if chosen else [self._table]
 
-    def _table_of(self, texts: Sequence[str]) -> NGramTable:
-        spaced = [self._lead + " ".join(text.split()) for text in texts]
-        flat, offsets = self._tokenizer.encode_batch(spaced)
-        pairs = itertools.pairwise(offsets.tolist())
-        return NGramTable(np.concatenate(([START], flat[start:end])) for start, end in pairs)
+    def _filled(self, templates: Sequence[Sequence[Part]], values: Mapping[str, str]) -> NGramTable:
+        slotted = list(dict.fromkeys(part for each in templates for part in each if isinstance(part, str)))
+        filled = [_SLOT.sub(lambda slot: values[slot[1].casefold()], part) for part in slotted]
+        tokens = dict(zip(slotted, self._tokens(filled), strict=True))
+        return NGramTable(
+            np.concatenate([_START, *(tokens[part] if isinstance(part, str) else part for part in each)])
+            for each in templates
+        )
+
+    def _parts(self, templates: Sequence[str]) -> list[list[Part]]:
+        """Of each template its parts with slots, and the tokens of all between them."""
+        cut = [
+            _SLOT_WORD.split(text) if self._tokenizer.splits_at_blanks else ["", text] for text in templates
+        ]
+        fixed = list(dict.fromkeys(part for each in cut for part in each[::2] if part))
+        tokens = dict(zip(fixed, self._tokens(fixed), strict=True))
+        return [[part if at % 2 else tokens[part] for at, part in enumerate(each) if part] for each in cut]
+
+    def _tokens(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        flat, offsets = self._tokenizer.encode_batch(texts)
+        return [flat[start:end] for start, end in itertools.pairwise(offsets.tolist())]
 
 
 def _values(facts: str) -> dict[str, str]:
-    return {name.casefold(): value for name, value in facts_of(facts)}
+    return {name.casefold(): " ".join(value.split()) for name, value in facts_of(facts)}

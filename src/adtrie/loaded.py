@@ -73,6 +73,11 @@ class LoadedModel:
         """Ids int32[n] of plain text; never a control token."""
         return self.tokenizer.encode(text)
 
+    @property
+    def splits_at_blanks(self) -> bool:
+        """Whether a text is encoded word by word, each with the blank before it."""
+        return self.tokenizer.splits_at_blanks
+
     def encode_batch(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Flat ids int32[sum] and offsets int64[n+1] of many texts."""
         return self.tokenizer.encode_batch(texts)

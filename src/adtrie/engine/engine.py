@@ -61,7 +61,7 @@ class Engine:
         self._lock = Lock()
         self._has_frequent = False
         self._load(checkpoint)
-        _core.return_free_memory()  # of the parsed tokenizer and headers, a quarter of what a small model takes
+        _core.return_free_memory()  # of the parsed tokenizer: a quarter of a small model's
         self._plan: ExecutionPlan | None = optimize.cached(self)
 
     @property

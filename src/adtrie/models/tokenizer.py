@@ -35,6 +35,7 @@ class Tokenizer:
     """Byte-exact tokenizer of one model.
 
     `vocab_size` counts ids 0..highest; `add_bos` says whether templates start with `bos_token`;
+    `splits_at_blanks`: a text is encoded word by word, each with the blank before it;
     `fingerprint` is a sha256 hex over vocabulary, merges and the ids of a probe text.
     """
 
@@ -57,7 +58,7 @@ class Tokenizer:
             raise TokenizerError(
                 f"{where}: token ids must lie in 0..{MAX_TOKEN_IDS - 1}, and there must be some"
             )
-        self._by_words = splits_at_blanks(plain)
+        self.splits_at_blanks = splits_at_blanks(plain)
         self._is_control = _control_mask(template, vocab, where)
         self.eos_token = _known_id(eos, self.vocab_size, "end-of-text token", where)
         self.bos_token = None if bos is None else _known_id(bos, self.vocab_size, "start token", where)
@@ -103,7 +104,7 @@ class Tokenizer:
 
     def _encode_chunk(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Flat ids and the number of ids of each text."""
-        if self._by_words:
+        if self.splits_at_blanks:
             return encode_by_words(texts, self._encode_rows)
         rows = self._encode_rows(list(texts))
         ids = np.fromiter((token for row in rows for token in row), np.int32)
