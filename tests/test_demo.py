@@ -130,7 +130,7 @@ def test_shipped_adapters_are_used_where_they_fit(
 def test_the_ad_text_is_checked_against_plain_decoding(monkeypatch: pytest.MonkeyPatch, broken: bool) -> None:
     class Writer:
         create_template = CREATE_TEMPLATE
-        fingerprint, vocab_size = "f", 256
+        fingerprint, vocab_size, splits_at_blanks = "f", 256, False
 
         def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
             rows = [text.encode() for text in texts]

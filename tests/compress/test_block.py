@@ -63,7 +63,8 @@ def test_padding_changes_nothing() -> None:
     padded = np.concatenate([x, random.normal(size=(1, 4, block.spec.hidden_size))], axis=1).astype(
         np.float32
     )
-    np.testing.assert_allclose(block.forward(padded)[:, :7], block.forward(x), rtol=1e-5, atol=1e-6)
+    # Products of other shapes sum in another order: values up to 4 in float32.
+    np.testing.assert_allclose(block.forward(padded)[:, :7], block.forward(x), rtol=1e-5, atol=1e-5)
 
 
 def test_every_input_is_seen_once() -> None:
