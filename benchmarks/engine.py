@@ -164,9 +164,7 @@ def measure(name: str, threads: int | None, repeats: int, head_bits: int, clock:
         reads.append(max(_core.read_bandwidth(engine.weight_bytes, engine.num_threads, 3)))
         seconds["decode"].append(decode(below, clock))
         alone.append(max(_core.int8_peak(1, 3)))
-        for (
-            count
-        ) in PROMPTS:  # each beside its own peak: a host may put two virtual cores on one core meanwhile
+        for count in PROMPTS:  # each beside a peak of its own moment
             peaks[count].append(max(_core.int8_peak(engine.num_threads, 3)))
             seconds[count].append(feed(fresh, count, clock))
     median = {key: float(np.median(values)) for key, values in seconds.items()}

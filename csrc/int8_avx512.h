@@ -123,7 +123,7 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
     for (int p = 0; p < P; ++p) part[r][p] = vset(0.0f), vstore(total[r][p], vset(0.0f));
   int in_group = 0, group = 0;
   // One panel after the other: fetched side by side they would be several streams.
-  const int64_t bytes = static_cast<int64_t>((blocks + kWide - 1) / kWide) * kLines * 64;
+  const int64_t bytes = panel_bytes(FORM, c.w.num_inputs);
   const uint8_t *fetched = ahead.codes[0], *line = fetched + turn.index * 64, *fetched_end = fetched + bytes;
   const uint8_t* const* next = ahead.codes;
   const auto close_block = [&](int block) ADTRIE_INLINE {

@@ -110,7 +110,7 @@ inline void widen(const uint8_t* codes, int blocks, uint8_t* out) {
 }
 
 inline void fetch_ahead(const uint8_t* codes, int bytes) {
-  for (int i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(codes + i), _MM_HINT_T1);
+  for (int i = 0; i < bytes; i += 64) fetch(codes + i, _MM_HINT_T1);
 }
 
 // What the inputs of a piece mean for every row.

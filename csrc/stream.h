@@ -26,7 +26,7 @@ struct Series {
   Format form;
   const Stripe* stripes;
   int count;
-  Stripe next;  // its codes null where nothing is known; its scales perhaps null
+  Reading next;
 };
 
 // Calls run(series) for the panels [begin, end) of a linear as they lie in memory, neighbours of one form together.
@@ -39,7 +39,7 @@ inline void for_each_neighbourhood(const Panels& w, int begin, int end, Reading 
     stripes[count++] = stripe_of(w, p);
     const Format form = panel_format(w, p);
     if (p + 1 < end && count < kWindow && panel_format(w, p + 1) == form) continue;
-    run(Series{form, stripes, count, p + 1 < end ? stripe_of(w, p + 1) : Stripe{after.codes, after.scales, nullptr, 0}});
+    run(Series{form, stripes, count, p + 1 < end ? reading(w, p + 1) : after});
     count = 0;
   }
 }
@@ -63,13 +63,13 @@ inline void for_each_form(const Panels& w, int begin, int end, Reading after, Ru
     for (Format form : kForms)
       for (int i = 0; i < counts[static_cast<int>(form)]; ++i)
         stripes[sorted++] = stripe_of(w, first + order[static_cast<int>(form)][i]);
-    const Stripe next = last < end ? stripe_of(w, last) : Stripe{after.codes, after.scales, nullptr, 0};
+    const Reading next = last < end ? reading(w, last) : after;
     const Stripe* of_form = stripes;
     for (Format form : kForms) {
       const int count = counts[static_cast<int>(form)];
       if (count == 0) continue;
       const Stripe* past = of_form + count;
-      run(Series{form, of_form, count, past < stripes + sorted ? *past : next});
+      run(Series{form, of_form, count, past < stripes + sorted ? Reading{past->codes, past->scales} : next});
       of_form = past;
     }
   }

@@ -29,9 +29,10 @@ from adtrie.search.writing import FinishReason
 
 MAX_FILLED = 100  # templates filled for one request
 _POOL = 4  # so many times that they are chosen from
-_SLOT = re.compile(r"\{([^{}]{1,40})\}")
+_NAME = r"[^{}]{1,40}"
+_SLOT = re.compile(rf"\{{({_NAME})\}}")
 # A word with slots and the blank before it: encoded alone, whatever the slots are filled with.
-_SLOT_WORD = re.compile(r"((?:^| )(?:[^ {}]*\{[^{}]{1,40}\})+[^ {}]*)")
+_SLOT_WORD = re.compile(rf"((?:^| )(?:[^ {{}}]*\{{{_NAME}\}})+[^ {{}}]*)")
 _START = np.array([START], np.int32)
 _MOST_ROWS = 131_000
 _ROWS_PER_TOKEN = 26  # it and its guesses; beams have no guesses
@@ -146,7 +147,7 @@ class Drafts:
             slots = frozenset(map(str.casefold, _SLOT.findall(text)))
             slotted.setdefault(slots, []).append(lead + " ".join(text.split()))
         plain = self._tokens(slotted.pop(frozenset(), []))
-        self._table = NGramTable(np.concatenate(([START], tokens)) for tokens in plain)
+        self._table = NGramTable(np.concatenate((_START, tokens)) for tokens in plain)
         # Those that state most come first: only so many are filled for one request.
         by_most = sorted(slotted.items(), key=lambda pair: -len(pair[0]))
         self._templates = [(slots, self._parts(alike)) for slots, alike in by_most]
