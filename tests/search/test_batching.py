@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import CancelledError
-from threading import Event, active_count
+from threading import Barrier, Event, active_count
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from adtrie.engine.batching import (
     cost_in_company,
     fair_shares,
     saturating_rows,
+    share_of_a_lane,
 )
 from adtrie.errors import CapacityError, InputError
 from adtrie.search.exact import exact
@@ -86,6 +87,26 @@ def test_shares_are_even_and_use_all_room(wanted: list[int], more: int) -> None:
         even = min(cut)
         assert sum(max(got - even, 0) for got in shares) < len(wanted) + max(wanted)
         assert all(got >= min(want, even) for got, want in zip(shares, wanted, strict=True))
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=20), st.integers(1, 4))
+def test_a_lane_takes_its_part_of_all_rows_and_no_call_more(rows: list[int], lanes: int) -> None:
+    taken = share_of_a_lane(rows, lanes)
+    assert lanes * sum(rows[:taken]) >= sum(rows) > lanes * sum(rows[: taken - 1])
+
+
+def test_two_requests_that_wait_have_a_lane_each() -> None:
+    group, both = FakeGroup(HashScorer(), num_lanes=2, pause_s=0.02), Barrier(2)
+
+    def job(scorer: BatchScorer) -> None:
+        for _ in range(3):
+            both.wait()
+            rows(scorer, [1, 2])
+
+    with Batcher(group, 64, 2, 2) as batcher:
+        for one in [batcher.submit(job, 100) for _ in range(2)]:
+            one.result(30)
+    assert group.forwards == [[2]] * 6
 
 
 def rows(scorer: BatchScorer, tokens: list[int], parent: int = -1) -> list[float]:

@@ -270,10 +270,17 @@ class Batcher:
             return self._take()
 
     def _take(self) -> list[tuple[_Call, int]]:
-        """Takes a fair share of each waiting call, oldest requests first."""
+        """Takes a fair share of each waiting call, oldest requests first.
+
+        All threads feed a request that is alone. Where every request waits, each lane takes its part of them:
+        one would leave the others idle.
+        """
+        lanes = len(self._lanes)
         self._wide = len(self._running) == 1
-        room = self.rows_per_forward * (len(self._lanes) if self._wide else 1)
+        room = self.rows_per_forward * (lanes if self._wide else 1)
         calls = sorted(self._waiting, key=lambda call: call.scorer.number)[:room]
+        if len(self._waiting) == len(self._running) > 1:
+            calls = calls[: share_of_a_lane([call.left for call in calls], lanes)]
         shares = fair_shares([call.left for call in calls], room)
         taken = set(map(id, calls))
         self._waiting = [call for call in self._waiting if id(call) not in taken]
@@ -310,6 +317,12 @@ class Batcher:
         call.error = error
         self._thinking += 1
         call.ended.release()
+
+
+def share_of_a_lane(rows: Sequence[int], lanes: int) -> int:
+    """How many of the first calls have at least one part in `lanes` of all their rows (positive counts)."""
+    fed = np.cumsum(rows)
+    return int(np.searchsorted(fed, fed[-1] / lanes)) + 1
 
 
 def fair_shares(wanted: Sequence[int], room: int) -> list[int]:

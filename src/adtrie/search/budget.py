@@ -16,6 +16,7 @@ from adtrie.search.deadline import Deadline
 Prefer = Literal["auto", "rows", "forwards"]
 FORWARD_ROWS = 1_024  # most rows of one forward, those of the prompt among them
 FEW_ROWS = 8  # of one forward where rows are to be saved: what is fed later is chosen with more knowledge
+FED_PER_ROW = 8  # rows fed before for each of a larger forward: a long search needs nearly all of its likeliest
 FORWARD_AS_ROWS = 4.0  # what a forward counts besides its rows there
 
 
@@ -33,7 +34,9 @@ class Budget:
 
         n is the most rows that the forward may have; empty when not one is left, or none would end in time.
         """
-        limit = FEW_ROWS if self.prefer == "rows" else max(FORWARD_ROWS - paid, 1)
+        limit = max(FORWARD_ROWS - paid, 1)
+        if self.prefer == "rows":
+            limit = min(max(FEW_ROWS, used_rows // FED_PER_ROW), limit)
         limit = min(limit, self.max_rows - used_rows)
         if self.deadline is not None:
             limit = min(limit, self.deadline.most_rows(paid + limit, paid + 1) - paid)
