@@ -72,16 +72,19 @@ struct Cache::Worker {
     return values.data() + static_cast<int64_t>(r) * width;
   }
 
-  // All threads have ended the stage.
-  void meet(Stage stage) {
+  // All threads have ended the stage. Where they may regroup, thread 0 may go on alone.
+  void meet(Stage stage, bool regroup = false) {
     ++meetings;
     if (stop && thread == 0) stop->look(meetings);
     model.clock().worked(thread, stage);
-    if (num_threads > 1) model.team().barrier();
+    if (num_threads > 1) {
+      regroup ? model.team().regroup() : model.team().barrier();
+      num_threads = model.team().active();
+    }
     model.clock().waited(thread, stage);
   }
-  // Whether all threads leave after the last meeting.
-  bool stopped() const { return stop && stop->by(meetings); }
+  // Whether this thread leaves after the last meeting. Of one that leaves others nothing but the model is sure to last.
+  bool stopped() const { return thread >= num_threads || (stop && stop->by(meetings)); }
 
   void apply(const Panels& w, Range panels, const Inputs& x, float* y, int64_t stride, bool add, const GemmPlan& gemm,
              Reading next) {
@@ -192,7 +195,7 @@ struct Cache::Worker {
     const Panels& after = index + 1 < shape.num_layers ? model.layers[index + 1].q : model.head;
     apply(l.down, mine(l.down), {s.gated.data(), s.inner, &s.for_down}, s.x.data(), s.hidden, true, plan.down,
           part(after));
-    meet(Stage::kDown);
+    meet(Stage::kDown, true);
   }
 
   void run(const int32_t* tokens, const std::vector<int>& asked, float* hidden) {

@@ -64,11 +64,13 @@ void ThreadTeam::announce(std::atomic<uint32_t>& counter) {
   }
 }
 
-void ThreadTeam::barrier() {
-  if (active_ == 1) return;
+// Meets all; `last` runs once, when all have arrived and none goes on yet.
+template <typename Last>
+void ThreadTeam::meet(Last last) {
   const uint32_t phase = phase_.load(std::memory_order_acquire);
   if (arrived_.fetch_add(1) + 1 == static_cast<uint32_t>(num_threads_)) {
     arrived_.store(0, std::memory_order_relaxed);
+    last();
     announce(phase_);
     return;
   }
@@ -76,26 +78,46 @@ void ThreadTeam::barrier() {
   if (wait_change(phase_, phase)) late_ns_.fetch_add(now_ns() - since, std::memory_order_relaxed);
 }
 
+void ThreadTeam::barrier() {
+  if (active() > 1) meet([] {});
+}
+
+void ThreadTeam::regroup() {
+  if (active() == 1) return;
+  meet([this] {
+    if (regroupings_++ == leave_at_ || late(now_ns() - since_ns_)) active_ = 1;
+  });
+}
+
 void ThreadTeam::run(const std::function<void(int)>& task) {
-  active_ = alone_left_ > 0 ? 1 : num_threads_;
-  if (active_ == 1) {
+  if (alone_left_ > 0 || num_threads_ == 1) {
     alone_left_ -= alone_left_ > 0;
+    active_ = 1;
     task(0);
     return;
   }
+  while (inside_.load() > 0) std::this_thread::yield();
+  inside_ = num_threads_ - 1;
+  active_ = num_threads_;
+  regroupings_ = 0;
   late_ns_.store(0, std::memory_order_relaxed);
-  const int64_t since = now_ns();
+  since_ns_ = now_ns();
   task_ = &task;
   announce(generation_);
   task(0);
   barrier();
-  judge(now_ns() - since);
+  judge(now_ns() - since_ns_);
+}
+
+// Whether much of a task's time went by with waiting for others.
+bool ThreadTeam::late(int64_t elapsed_ns) const {
+  return elapsed_ns >= kJudgedNs && late_ns_.load(std::memory_order_relaxed) >= kCrowded * elapsed_ns;
 }
 
 // Two crowded tasks in a row, and the caller works alone; each time it is still crowded afterwards, for longer.
 void ThreadTeam::judge(int64_t elapsed_ns) {
   if (elapsed_ns < kJudgedNs) return;
-  if (late_ns_.load(std::memory_order_relaxed) < kCrowded * elapsed_ns) {
+  if (active() > 1 && !late(elapsed_ns)) {
     crowded_ = 0, alone_next_ = kFewAlone;
   } else if (++crowded_ >= 2) {
     alone_left_ = std::max(alone_next_, kFewAlone);
@@ -111,6 +133,7 @@ void ThreadTeam::worker(int index) {
     if (stop_) return;
     (*task_)(index);
     barrier();
+    inside_.fetch_sub(1);
   }
 }
 

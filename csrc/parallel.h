@@ -1,6 +1,7 @@
 // A fixed team of threads that runs one function to its end, meeting at barriers. Work is split statically, so
 // a result never depends on the number of threads. Waiting threads spin briefly, then yield, then sleep. Where others
-// keep a core busy, whoever is to share it makes the rest wait: then the caller works alone for a while.
+// keep a core busy, whoever is to share it makes the rest wait: then the caller works alone, from the next regrouping
+// on and for some tasks more.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -31,22 +32,32 @@ class ThreadTeam {
 
   int size() const { return num_threads_; }
   // Threads of the task that runs now: all, or the caller alone.
-  int active() const { return active_; }
+  int active() const { return active_.load(std::memory_order_relaxed); }
   // Runs task(thread index) on every active thread, the caller being thread 0; returns when all have ended.
   void run(const std::function<void(int)>& task);
   // Called by every thread inside a task: nobody passes before all have arrived.
   void barrier();
+  // The same, after which the task may be the caller's alone: others whose index is not below active() end it then.
+  void regroup();
+  // For tests: regrouping number `number` of each task (from 0) acts as if the others were late; -1: none does.
+  void leave_at(int number) { leave_at_ = number; }
 
  private:
+  template <typename Last>
+  void meet(Last last);
   void worker(int index);
   // Waits until `counter` differs from `seen`; whether that took longer than spinning.
   bool wait_change(const std::atomic<uint32_t>& counter, uint32_t seen);
+  bool late(int64_t elapsed_ns) const;
   void judge(int64_t elapsed_ns);
   void announce(std::atomic<uint32_t>& counter);
 
   const int num_threads_;
-  int active_;
+  std::atomic<int> active_;
   int crowded_ = 0, alone_left_ = 0, alone_next_ = 0;  // crowded tasks in a row; tasks to run alone, now and next time
+  int leave_at_ = -1, regroupings_ = 0;
+  int64_t since_ns_ = 0;                               // when the task began
+  std::atomic<int> inside_{0};                         // others that have not ended the last task they took part in
   std::atomic<int64_t> late_ns_{0};                    // waited at barriers of a task, spinning not counted
   std::vector<std::thread> threads_;
   const std::function<void(int)>* task_ = nullptr;

@@ -28,13 +28,13 @@ RowMemory::RowMemory(size_t floats) : bytes_(floats * sizeof(float)) {
 RowMemory::~RowMemory() { munmap(data_, bytes_); }
 
 Transformer::Transformer(const Shape& shape, const KernelTable& kernels, int num_threads)
-    : layers(shape.num_layers), shape_(shape), kernels_(kernels), team_(num_threads),
-      clock_(num_threads), head_stride_(padded(shape.head_size)) {}
+    : layers(shape.num_layers), shape_(shape), kernels_(kernels), clock_(num_threads),
+      head_stride_(padded(shape.head_size)), team_(num_threads) {}
 
 Transformer::Transformer(const Transformer& weights, int num_threads)
     : layers(weights.layers), final_norm(weights.final_norm), rope_frequencies(weights.rope_frequencies),
       embed(weights.embed), head(weights.head), schedule(weights.schedule), shape_(weights.shape_),
-      kernels_(weights.kernels_), team_(num_threads), clock_(num_threads), head_stride_(weights.head_stride_) {}
+      kernels_(weights.kernels_), clock_(num_threads), head_stride_(weights.head_stride_), team_(num_threads) {}
 
 CacheRows::CacheRows(const Shape& shape, int head_stride, int num_rows)
     : max_rows(padded(num_rows)),

@@ -65,9 +65,9 @@ class Transformer {
  private:
   Shape shape_;
   const KernelTable& kernels_;
-  ThreadTeam team_;
   StageClock clock_;
   int head_stride_;  // head_size rounded up to whole vectors of 16
+  ThreadTeam team_;  // last: a thread that was left by its task still uses the clock
 };
 
 // Keys and values of rows and where each row stands. Row i continues row parents[i] (-1: the beginning).

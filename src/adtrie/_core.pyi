@@ -61,6 +61,9 @@ class Model:
     def profile(self, on: bool) -> None:
         """Counts the seconds of every stage from now on, or no longer."""
 
+    def leave_at(self, layer: int) -> None:
+        """For tests: after that layer (from 0) of each forward one thread goes on alone; -1: never."""
+
     @property
     def stage_seconds(self) -> dict:
         """By stage: (working, waiting) seconds of each thread."""

@@ -16,7 +16,7 @@ from adtrie.search.deadline import Deadline
 Prefer = Literal["auto", "rows", "forwards"]
 FORWARD_ROWS = 1_024  # most rows of one forward, those of the prompt among them
 FEW_ROWS = 8  # of one forward where rows are to be saved: what is fed later is chosen with more knowledge
-FED_PER_ROW = 8  # rows fed before for each of a larger forward: a long search needs nearly all of its likeliest
+FED_PER_ROW = 8  # rows fed before for each of a forward of more: a long search needs most of its likeliest
 FORWARD_AS_ROWS = 4.0  # what a forward counts besides its rows there
 
 
