@@ -60,8 +60,8 @@ class Engine:
         self._model = self._native_model()
         self._lock = Lock()
         self._has_frequent = False
-        self._load(checkpoint)
         _core.return_free_memory()  # of the parsed tokenizer: a quarter of a small model's
+        self._load(checkpoint)
         self._plan: ExecutionPlan | None = optimize.cached(self)
 
     @property
