@@ -25,11 +25,13 @@ class Floor:
     def ms(self, prompt_rows: int, forwards: int, rows: int) -> float:
         """Milliseconds of a request: each forward reads the weights or computes its rows.
 
-        forwards counts the prompt's, rows does not. Rows are spread evenly, which is the least there can be.
+        forwards counts the prompt's, rows does not. Rows are spread evenly over the forwards after the
+        prompt's, which is the least there can be; where there are none, they went with the prompt.
         """
-        total, steps = max(self.weights_s, prompt_rows * self.prompt_row_s), max(forwards - 1, 0)
-        if steps:
-            total += steps * max(self.weights_s, rows / steps * self.row_s)
+        prompt_s, steps = prompt_rows * self.prompt_row_s, forwards - 1
+        if steps < 1:
+            return max(self.weights_s, prompt_s + rows * self.row_s) * 1e3
+        total = max(self.weights_s, prompt_s) + steps * max(self.weights_s, rows / steps * self.row_s)
         return total * 1e3
 
 

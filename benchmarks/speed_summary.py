@@ -19,8 +19,7 @@ THROUGHPUT_BAR, QUEUE_BAR = 1.3, 1.5
 BEAM_BARS = {
     ("INT4", "verify width 10"): (16.0, 12.0),
     ("mixed", "verify width 10"): (22.0, 16.0),
-    ("INT4", "exact k=1"): (60.0, 45.0),
-    ("INT4", "exact k=1 bounded"): (60.0, 45.0),
+    **{("INT4", f"exact k=1{way}"): (60.0, 45.0) for way in ("", " bounded", " guessed", " guessed bounded")},
 }
 
 

@@ -185,7 +185,7 @@ def test_a_short_demonstration(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(app, ["demo", "--json"])
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
-    assert [row["num_requests"] for row in report["costs"]] == [2, 2, 2, 1]
+    assert [row["num_requests"] for row in report["costs"]] == [2, 2, 2, 2, 1]
     assert len(report["answers"]) == 2
     assert report["ad_text"]["forwards"] < report["ad_text"]["plain_forwards"]
     assert report["machine"]["isa"] == report["isa"]
