@@ -25,7 +25,7 @@ def test_the_floor_is_below_what_the_forwards_take_one_by_one(
 
 def test_a_lone_prompt_has_a_floor() -> None:
     assert Floor(0.001, 0.0003, 0.0002).ms(10, 1, 0) == 2.0
-    assert Floor(0.001, 0.0003, 0.0002).ms(10, 1, 5) == 3.5
+    assert Floor(0.001, 0.0005, 0.0002).ms(10, 1, 4) == 4.0
     assert Floor(0.001, 0.0003, 0.0002).ms(2, 2, 10) == 4.0
 
 
