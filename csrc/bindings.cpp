@@ -95,6 +95,14 @@ NB_MODULE(_core, m) {
   m.def("isa", [](const std::string& name) { return std::string(kernels_named(name).name); }, nb::arg("name") = "",
         "Name of the kernel table chosen for `name` ('' = best). Raises ValueError if it cannot run here.");
 
+  m.def("isas",
+        [] {
+          std::vector<std::string> names;
+          for (const KernelTable* table : available_kernels()) names.insert(names.begin(), table->name);
+          return names;
+        },
+        "Names of the kernel tables that run here, scalar first and the best last.");
+
   m.def("return_free_memory",
         [] {
 #if defined(__GLIBC__)

@@ -1,4 +1,5 @@
 // Chooses the kernel table once: the best this CPU runs, or the one asked for by name.
+#include <algorithm>
 #include <cstring>
 
 #include "kernels.h"
@@ -42,17 +43,21 @@ bool has_avx512bf16() {
 
 }  // namespace
 
+std::vector<const KernelTable*> available_kernels() {
+  std::vector<const KernelTable*> best_first;
+  if (has_avx512bf16()) best_first.push_back(avx512bf16_kernels());
+  if (has_avx512vbmi()) best_first.push_back(avx512vbmi_kernels());
+  if (has_avx512()) best_first.push_back(avx512_kernels());
+  if (has_avx2()) best_first.push_back(avx2_kernels());
+  best_first.push_back(&scalar_kernels());
+  best_first.erase(std::remove(best_first.begin(), best_first.end(), nullptr), best_first.end());
+  return best_first;
+}
+
 const KernelTable* select_kernels(const char* name) {
-  const KernelTable* const best_first[] = {
-      has_avx512bf16() ? avx512bf16_kernels() : nullptr,
-      has_avx512vbmi() ? avx512vbmi_kernels() : nullptr,
-      has_avx512() ? avx512_kernels() : nullptr,
-      has_avx2() ? avx2_kernels() : nullptr,
-      &scalar_kernels(),
-  };
   const bool any = name == nullptr || *name == '\0';
-  for (const KernelTable* table : best_first)
-    if (table && (any || std::strcmp(table->name, name) == 0)) return table;
+  for (const KernelTable* table : available_kernels())
+    if (any || std::strcmp(table->name, name) == 0) return table;
   return nullptr;
 }
 

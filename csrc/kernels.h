@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 namespace adtrie {
 
@@ -192,6 +193,8 @@ const KernelTable* avx512_kernels();  // needs F, BW, VL, DQ, VNNI
 const KernelTable* avx512vbmi_kernels();  // the same and VBMI
 const KernelTable* avx512bf16_kernels();  // the same and BF16
 
+// Tables this CPU can run, the best first; the last is scalar.
+std::vector<const KernelTable*> available_kernels();
 // Best table this CPU can run, or the one named ("scalar" | "avx2" | "avx512" | "avx512vbmi" | "avx512bf16"); nullptr
 // if it cannot run here.
 const KernelTable* select_kernels(const char* name);

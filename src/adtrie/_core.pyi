@@ -13,6 +13,9 @@ def isa(name: str = '') -> str:
     Name of the kernel table chosen for `name` ('' = best). Raises ValueError if it cannot run here.
     """
 
+def isas() -> list[str]:
+    """Names of the kernel tables that run here, scalar first and the best last."""
+
 def return_free_memory() -> None:
     """Gives freed heap memory back to the system, where the allocator keeps it."""
 

@@ -79,8 +79,8 @@ class Model(LoadedModel):
         options = TargetOptions(
             k, mode, score, width, max_rows, prefer, deadline_ms, bid_weight, at_most, normaliser
         )
-        bounded = where is not None or allow_ids is not None or deny_ids is not None
-        selection = catalogue.select(where, allow_ids=allow_ids, deny_ids=deny_ids) if bounded else None
+        filtered = where is not None or allow_ids is not None or deny_ids is not None
+        selection = catalogue.select(where, allow_ids=allow_ids, deny_ids=deny_ids) if filtered else None
         return self.answer(query, catalogue, options, template, prior, selection, seeds)
 
     def answer(
@@ -148,8 +148,8 @@ class Model(LoadedModel):
         holds for all queries.
         """
         asked = TargetOptions(k, mode, score, **options)
-        bounded = where is not None or allow_ids is not None or deny_ids is not None
-        selection = catalogue.select(where, allow_ids=allow_ids, deny_ids=deny_ids) if bounded else None
+        filtered = where is not None or allow_ids is not None or deny_ids is not None
+        selection = catalogue.select(where, allow_ids=allow_ids, deny_ids=deny_ids) if filtered else None
         catalogue.check_tokenizer(self.tokenizer.fingerprint)
         check_count("concurrency", concurrency, MAX_CONCURRENCY)
 

@@ -31,6 +31,7 @@ def command(json: JsonOption = False) -> None:
 
 def examine() -> dict[str, object]:
     """All findings by name; what cannot be found out is null."""
+    from adtrie import _core
     from adtrie.config import cache_dir
     from adtrie.engine.threads import default_threads
 
@@ -42,7 +43,7 @@ def examine() -> dict[str, object]:
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "isa": _chosen_isa(),
-        "isas": [isa for isa in ("scalar", "avx2", "avx512", "avx512vbmi", "avx512bf16") if _runs(isa)],
+        "isas": _core.isas(),
         "threads": default_threads(),
         "caches": _cache_sizes(Path("/sys/devices/system/cpu/cpu0/cache")),
         "versions": _versions(),
@@ -54,24 +55,15 @@ def examine() -> dict[str, object]:
 
 
 def _chosen_isa() -> str:
-    asked = os.environ.get("ADTRIE_ISA", "")
-    if asked and not _runs(asked):
-        raise InputError(f"ADTRIE_ISA: {asked!r} is unknown or cannot run on this machine; unset it")
-    return _kernels(asked)
-
-
-def _kernels(isa: str) -> str:
-    """Name of the kernel table the engine takes for `isa`, '' being the best; ValueError if it cannot run."""
     from adtrie import _core
 
-    return str(_core.isa(isa))
-
-
-def _runs(isa: str) -> bool:
+    asked = os.environ.get("ADTRIE_ISA", "")
     try:
-        return bool(_kernels(isa))
+        return _core.isa(asked)
     except ValueError:
-        return False
+        raise InputError(
+            f"ADTRIE_ISA: {asked!r} is unknown or cannot run on this machine; unset it"
+        ) from None
 
 
 def _cpu_name() -> str | None:
