@@ -21,12 +21,12 @@ from adtrie.engine.source import WeightSource
 from adtrie.errors import InputError
 from adtrie.format.codes import DENSE, CompressedLinear, allowed_groups, mix_panels, num_panels, pattern_name
 from adtrie.models.packed import canonical_shapes
-from benchmarks.paper_rows import GROUP, EscapeRecipe, MixRecipe, Order, Recipe, RefinedRecipe, Uniform
+from benchmarks.paper_rows import GROUP, MixRecipe, Order, Recipe, RefinedRecipe, Uniform
 
 OUTER = ("embed", "head")
 # What is measured for plans; of embedding and head INT8 only, the mix replaces it afterwards.
 SETTINGS = Settings(
-    linears=Allowed(), embedding=Allowed(bits=(8,), patterns=(4,), groups=(GROUP,)), max_tokens=8_192
+    linears=Allowed(bits=(4,)), embedding=Allowed(bits=(8,), patterns=(4,), groups=(GROUP,)), max_tokens=8_192
 )
 Shapes = Mapping[str, tuple[int, int]]
 
@@ -178,8 +178,7 @@ def _overrides(recipe: Recipe) -> list[Override]:
     group = "*" if recipe.group is None else str(recipe.group)
     sparse = "*" if DENSE in recipe.patterns else "?:4"
     pattern = sparse if len(recipe.patterns) > 1 else pattern_name(recipe.patterns[0])
-    bits = f"[4{recipe.escape}]" if isinstance(recipe, EscapeRecipe) else "4"
-    return [Override("layers.*", f"int{bits}-g{group}-{pattern}")]
+    return [Override("layers.*", f"int4-g{group}-{pattern}")]
 
 
 def _as_plan(choices: Sequence[Choice], shapes: Shapes, source: WeightSource) -> Plan:

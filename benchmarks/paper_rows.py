@@ -80,13 +80,6 @@ class RefinedRecipe(Recipe):
 
 
 @dataclass(frozen=True)
-class EscapeRecipe(Recipe):
-    """The same where a linear may also be stored in so many bits."""
-
-    escape: int = 8
-
-
-@dataclass(frozen=True)
 class Paper:
     """A row of the paper. ms: per token, lowest and highest reading. Shares from 0 to 1."""
 
@@ -128,7 +121,7 @@ ROWS = (
     # At least half of the sparse weights at 1:4, as in the shape of the paper's mix.
     Row("mix+int4", "mix + INT4", "packed", MixRecipe(EVERY, bytes_of=BYTES_OF_HALF, least_sparsest=0.5)),
 )
-REFINED, ESCAPING = "adaptive-refined", "adaptive-int8"
+REFINED = "adaptive-refined"
 UNIFORM_GROUPS = (32, 64, 96, 192, 0)
 
 
@@ -143,12 +136,7 @@ def _groups() -> tuple[Row, ...]:
             recipe = Recipe(group=None, bytes_of=((1.0, Uniform(group, DENSE)),))
             rows.append(Row(f"adaptive-{name}", f"adaptive, bytes of {shown}", "packed", recipe))
     refined = RefinedRecipe(group=None, bytes_of=BYTES_OF_DENSE, trials=200)
-    escaping = EscapeRecipe(group=None, bytes_of=BYTES_OF_DENSE)
-    return (
-        *rows,
-        Row(REFINED, "adaptive INT4, refined by its true divergence", "packed", refined),
-        Row(ESCAPING, "adaptive INT4, a few linears INT8", "packed", escaping),
-    )
+    return (*rows, Row(REFINED, "adaptive INT4, refined by its true divergence", "packed", refined))
 
 
 def _orders(name: str, patterns: tuple[int, ...], bytes_of: tuple[tuple[float, Uniform], ...]) -> list[Row]:
