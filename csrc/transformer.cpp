@@ -152,46 +152,62 @@ bool Cache::attends_prepared(int index) const {
 }
 
 // Items are (rows, query heads of one key/value head) that fit one tile, all rows of a head before the next, which keeps
-// its keys and values near; single heads when there are few rows, so that all threads get some. Rows of a tile must begin
-// at the same cache row, as those of one request do.
+// its keys and values near; single heads when there are few rows, so that all threads get some. Where the rows are one
+// tile, heads of one key/value head are shared out too: of three groups one of two threads would have two. Rows of a tile
+// must begin at the same cache row, as those of one request do.
 void Cache::attend_rows(int index, int num_tokens, int thread, int num_threads) {
+  const Shape& shape = model_.shape();
+  const int shared = shape.num_heads / shape.num_kv_heads;
+  const bool single_heads = num_tokens * shape.num_kv_heads < num_threads || shared > kMaxQueries;
+  const int heads = single_heads ? 1 : shared, groups = shape.num_heads / heads;
+  const int tile_rows = single_heads ? 1 : kMaxQueries / heads, tiles = (num_tokens + tile_rows - 1) / tile_rows;
+  if (tiles == 1 && groups % num_threads != 0) {
+    const Range own = split(shape.num_heads, thread, num_threads);
+    for (int head = own.begin, end; head < own.end; head = end) {
+      end = std::min((head / heads + 1) * heads, own.end);
+      attend_tile(index, {0, num_tokens}, {head, end}, thread);
+    }
+    return;
+  }
+  const Range items = split(tiles * groups, thread, num_threads);
+  for (int item = items.begin; item < items.end; ++item) {
+    const int head = item / tiles * heads, begin = item % tiles * tile_rows;
+    attend_tile(index, {begin, std::min(begin + tile_rows, num_tokens)}, {head, head + heads}, thread);
+  }
+}
+
+// Rows and query heads that fit one tile; the heads have their keys in common.
+void Cache::attend_tile(int index, Range rows, Range of_heads, int thread) {
   Scratch& s = *scratch_;
   const Shape& shape = model_.shape();
-  const int stride = model_.head_stride(), shared = shape.num_heads / shape.num_kv_heads;
-  const bool single_heads = num_tokens * shape.num_kv_heads < num_threads || shared > kMaxQueries;
-  const int heads = single_heads ? 1 : shared, per_row = shape.num_heads / heads;
-  const int tile_rows = single_heads ? 1 : kMaxQueries / heads, tiles = (num_tokens + tile_rows - 1) / tile_rows;
+  const int stride = model_.head_stride(), kv = of_heads.begin / (shape.num_heads / shape.num_kv_heads);
+  const int head = of_heads.begin, heads = of_heads.end - of_heads.begin;
   const bool prepared = attends_prepared(index);
   const Panels& o = model_.layers[index].o;
   Scratch::Local& own = s.local[thread];
   AttendTile tile{};
   tile.heads = heads, tile.d = stride, tile.scores = own.scores.data(), tile.ld = s.path_stride;
-  const Range items = split(tiles * per_row, thread, num_threads);
-  for (int item = items.begin; item < items.end; ++item) {
-    const int head = item / tiles * heads, kv = head / shared, begin = item % tiles * tile_rows;
-    const int end = std::min(begin + tile_rows, num_tokens);
-    tile.keys = keys(index, kv), tile.values = values(index, kv);
-    for (int r = begin; r < end;) {
-      const int first = r;
-      for (tile.num_rows = 0; r < end && s.runs[s.run_ptr[r]].start == s.runs[s.run_ptr[first]].start; ++r) {
-        tile.runs[tile.num_rows] = s.runs.data() + s.run_ptr[r];
-        tile.num_runs[tile.num_rows] = s.run_ptr[r + 1] - s.run_ptr[r];
-        for (int h = 0; h < heads; ++h) {
-          tile.q[tile.num_rows * heads + h] =
-              s.rotated.data() + (static_cast<int64_t>(r) * shape.num_heads + head + h) * stride;
-          tile.out[tile.num_rows * heads + h] = own.out.data() + (tile.num_rows * heads + h) * stride;
-        }
-        ++tile.num_rows;
+  tile.keys = keys(index, kv), tile.values = values(index, kv);
+  for (int r = rows.begin; r < rows.end;) {
+    const int first = r;
+    for (tile.num_rows = 0; r < rows.end && s.runs[s.run_ptr[r]].start == s.runs[s.run_ptr[first]].start; ++r) {
+      tile.runs[tile.num_rows] = s.runs.data() + s.run_ptr[r];
+      tile.num_runs[tile.num_rows] = s.run_ptr[r + 1] - s.run_ptr[r];
+      for (int h = 0; h < heads; ++h) {
+        tile.q[tile.num_rows * heads + h] =
+            s.rotated.data() + (static_cast<int64_t>(r) * shape.num_heads + head + h) * stride;
+        tile.out[tile.num_rows * heads + h] = own.out.data() + (tile.num_rows * heads + h) * stride;
       }
-      model_.kernels().attend(tile);
-      for (int i = 0; i < tile.num_rows * heads; ++i) {
-        float* out = s.attended.data() + static_cast<int64_t>(first + i / heads) * s.q_width;
-        std::memcpy(out + (head + i % heads) * shape.head_size, tile.out[i], shape.head_size * sizeof(float));
-        if (prepared)
-          s.for_o.prepare_part(model_.kernels(), shape.activations, first + i / heads, tile.out[i],
-                               shape.num_heads * shape.head_size, (head + i % heads) * shape.head_size,
-                               shape.head_size, o.sparse);
-      }
+      ++tile.num_rows;
+    }
+    model_.kernels().attend(tile);
+    for (int i = 0; i < tile.num_rows * heads; ++i) {
+      float* out = s.attended.data() + static_cast<int64_t>(first + i / heads) * s.q_width;
+      std::memcpy(out + (head + i % heads) * shape.head_size, tile.out[i], shape.head_size * sizeof(float));
+      if (prepared)
+        s.for_o.prepare_part(model_.kernels(), shape.activations, first + i / heads, tile.out[i],
+                             shape.num_heads * shape.head_size, (head + i % heads) * shape.head_size, shape.head_size,
+                             o.sparse);
     }
   }
 }
