@@ -21,6 +21,8 @@ def describe() -> dict[str, Any]:
     """Processor, cores, memory, versions and commit, as JSON-ready values."""
     return {
         "processor": _cpu_field("model name") or platform.processor() or platform.machine(),
+        # A name may hide the generation.
+        "model": f"family {_cpu_field('cpu family')} model {_cpu_field('model')}",
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "l3_cache": _cpu_field("cache size"),
@@ -93,8 +95,9 @@ def _process_ticks(pid: int) -> int:
 
 def _cpu_field(name: str) -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith(name):
-            return line.split(":", 1)[1].strip()
+        field, _, value = line.partition(":")
+        if field.strip() == name:
+            return value.strip()
     return ""
 
 

@@ -205,9 +205,8 @@ def speed_table(results: Path) -> str:
     lines = speed_summary.table(result) if result else []
     if result is None or not lines:
         return NO_SPEED
-    machine = result["machine"]
     bad, whole = speed_summary.disturbed(result["parts"])
-    setting = f"{machine['processor']}, 2 threads, medians; {machine['date']}, {machine['commit']}."
+    setting = f"2 threads, medians. {_machines(result['parts'])}."
     lines = [f"{setting} Other processes disturbed {bad} of {whole} turns and requests.\n", *lines]
     lines += ["", "| to be shown | wanted | found |", "|---|---:|---:|"]
     for claim in result["claims"]:
@@ -216,6 +215,17 @@ def speed_table(results: Path) -> str:
         found += " (missed)" if claim["met"] is False else ""
         lines.append(f"| {claim['what']} | {sign} {claim['wanted']:g} | {found} |")
     return "\n".join(lines) + "\n"
+
+
+def _machines(parts: dict[str, dict[str, Any]]) -> str:
+    """Each machine with its day, and the parts that were measured there where there are several."""
+    of: dict[str, list[str]] = {}
+    for name, part in parts.items():
+        if "machine" in part:  # a part that failed has none
+            machine = part["machine"]
+            shown = f"{machine['processor']} ({machine['model']}), {machine['date']}"
+            of.setdefault(shown, []).append(name)
+    return "; ".join(shown + (f" ({', '.join(names)})" if len(of) > 1 else "") for shown, names in of.items())
 
 
 def _read(path: Path) -> dict[str, Any] | None:

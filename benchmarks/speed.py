@@ -136,7 +136,7 @@ def run_part(part: Part, quick: bool, engines: Sequence[str]) -> dict[str, Any]:
         if code != 0 or not written.exists() or written.stat().st_mtime < started - 1:
             return {"failed": f"{part.module} ended with exit code {code} and no result"}
         found: dict[str, Any] = json.loads(written.read_text(encoding="utf-8"))
-        return found | {"seconds": round(time.time() - started, 1)}
+        return {"machine": machine.describe(), **found, "seconds": round(time.time() - started, 1)}
 
 
 def run_all(
@@ -217,7 +217,7 @@ def main() -> int:
 
 
 def with_earlier(found: dict[str, dict[str, Any]], path: Path) -> dict[str, dict[str, Any]]:
-    """The parts found, and those of an earlier result that were not asked for; each tells its commit."""
+    """The parts found, and those of an earlier result that were not asked for; each tells its machine."""
     earlier = json.loads(path.read_text(encoding="utf-8"))["parts"] if path.is_file() else {}
     both = earlier | found
     return {part.name: both[part.name] for part in PARTS if part.name in both}
