@@ -35,6 +35,7 @@ def engine(name: str, bits: int, decode: list[float], ours: bool = False) -> dic
 
 def shape_part(shape: str = "135m") -> dict[str, Any]:
     return {
+        "machine": {"processor": "P", "model": "family 1 model 2", "date": "2026-01-02", "commit": "abc"},
         "shape": shape,
         "label": "a <model>",
         "parameters": 134_515_008,
@@ -52,10 +53,7 @@ def shape_part(shape: str = "135m") -> dict[str, Any]:
 
 def result(**parts: dict[str, Any]) -> dict[str, Any]:
     named = {name.replace("_", "-"): part for name, part in parts.items()}
-    return speed_summary.assemble(named) | {
-        "parts": named,
-        "machine": {"processor": "P", "date": "2026-01-02", "commit": "abc"},
-    }
+    return speed_summary.assemble(named) | {"parts": named}
 
 
 def test_ratios_are_medians_over_rounds_and_know_the_bits() -> None:
@@ -116,9 +114,20 @@ def test_the_readme_takes_its_table_from_the_result(tmp_path: Path) -> None:
     assert "make bench" in readme_table.speed_table(tmp_path)
     (tmp_path / "speed.json").write_text(json.dumps(result(engines_135m=shape_part())), encoding="utf-8")
     table = readme_table.speed_table(tmp_path)
-    assert "P, 2 threads, medians; 2026-01-02, abc." in table
+    assert "2 threads, medians. P (family 1 model 2), 2026-01-02." in table
     assert "| 135m prefill of 128, times the best peer | at least 1.1 | 0.8 (missed) |" in table
     assert "| 0.5b decode, mixed over dense | at least 1.25 | not measured |" in table
+
+
+def test_parts_of_several_machines_are_told_apart(tmp_path: Path) -> None:
+    other = shape_part("1.5b")
+    other["machine"] = other["machine"] | {"model": "family 3 model 4"}
+    both = result(engines_135m=shape_part(), **{"engines-1.5b": other})
+    (tmp_path / "speed.json").write_text(json.dumps(both), encoding="utf-8")
+    named = (
+        "P (family 1 model 2), 2026-01-02 (engines-135m); P (family 3 model 4), 2026-01-02 (engines-1.5b)."
+    )
+    assert named in readme_table.speed_table(tmp_path)
 
 
 def test_the_roofline_is_a_page_of_its_own() -> None:
