@@ -216,7 +216,7 @@ NB_MODULE(_core, m) {
       .def("profile", [](Transformer& self, bool on) { self.clock().reset(on); }, nb::arg("on"),
            "Counts the seconds of every stage from now on, or no longer.")
       .def("leave_at", [](Transformer& self, int layer) { self.team().leave_at(layer); }, nb::arg("layer"),
-           "For tests: after that layer (from 0) of each forward one thread goes on alone, as beside a busy core; -1: never.")
+           "For tests: after that layer (from 0) of each forward one thread goes on alone; -1: never.")
       .def_prop_ro("stage_seconds",
                    [](Transformer& self) {
                      const StageClock& clock = self.clock();

@@ -83,7 +83,8 @@ struct Cache::Worker {
     }
     model.clock().waited(thread, stage);
   }
-  // Whether this thread leaves after the last meeting. Of one that leaves others nothing but the model is sure to last.
+  // Whether this thread leaves after the last meeting. One that leaves others at work touches the model alone: the
+  // forward may be over.
   bool stopped() const { return thread >= num_threads || (stop && stop->by(meetings)); }
 
   void apply(const Panels& w, Range panels, const Inputs& x, float* y, int64_t stride, bool add, const GemmPlan& gemm,
