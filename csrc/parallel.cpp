@@ -20,6 +20,7 @@ constexpr int kSpins = 4000;  // about 0.1 ms: longer than any stage between bar
 constexpr int kYields = 200;
 constexpr double kCrowded = 0.4;            // share of a task's time that a thread waited for others
 constexpr int64_t kJudgedNs = 1'000'000;    // shorter tasks tell little: waking a thread takes a tenth of it
+constexpr int64_t kSliceNs = 2'000'000;     // a thread that is so late has lost its core to another
 constexpr int kFewAlone = 4, kMostAlone = 16;
 
 inline int64_t now_ns() {
@@ -85,7 +86,8 @@ void ThreadTeam::barrier() {
 void ThreadTeam::regroup() {
   if (active() == 1) return;
   meet([this] {
-    if (regroupings_++ == leave_at_ || late(now_ns() - since_ns_)) active_ = 1;
+    const bool lost = late_ns_.load(std::memory_order_relaxed) >= kSliceNs && late(now_ns() - since_ns_);
+    if (regroupings_++ == leave_at_ || lost) active_ = 1;
   });
 }
 
