@@ -161,7 +161,7 @@ void Cache::attend_rows(int index, int num_tokens, int thread, int num_threads) 
   const bool single_heads = num_tokens * shape.num_kv_heads < num_threads || shared > kMaxQueries;
   const int heads = single_heads ? 1 : shared, groups = shape.num_heads / heads;
   const int tile_rows = single_heads ? 1 : kMaxQueries / heads, tiles = (num_tokens + tile_rows - 1) / tile_rows;
-  if (tiles == 1 && groups % num_threads != 0) {
+  if (tiles == 1) {
     const Range own = split(shape.num_heads, thread, num_threads);
     for (int head = own.begin, end; head < own.end; head = end) {
       end = std::min((head / heads + 1) * heads, own.end);

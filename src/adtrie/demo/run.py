@@ -80,9 +80,8 @@ class Search:
 
 STEPWISE, VERIFY = Search("stepwise", 10), Search("verify", 10)
 EXACT_TOP, EXACT_TEN = Search("exact", 1), Search("exact", 10)
-EXACT_GUESSED = replace(
-    EXACT_TOP, guessed=True
-)  # proven from the entry of nearest text: the same answer sooner
+# Begun with the entry of nearest text: the same answer sooner.
+EXACT_GUESSED = replace(EXACT_TOP, guessed=True)
 
 
 @dataclass(frozen=True)
