@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from adtrie.catalogue import Neighbours
 from adtrie.config import RowCost
-from adtrie.prompt import normalise_query
 from adtrie.search.exact import exact
 from adtrie.search.scorer import SearchResult
 from adtrie.search.stepwise import stepwise
 from adtrie.search.verify import verify
 from benchmarks import machine
-from benchmarks.search_setting import Setting
+from benchmarks.search_setting import GUESSED, Setting
 
 WIDTH = K = 10
 Search = Callable[[], SearchResult]
@@ -55,7 +53,7 @@ def times(setting: Setting, num_exact: int, num_exact_ten: int) -> dict[str, Any
     exact runs on the first queries only: an untuned model may take its whole row budget.
     """
     session, trie, cost = setting.session(), setting.catalogue.trie, setting.model.engine.latency()
-    likely = Neighbours(setting.catalogue, count=1)
+    guess = setting.guesses()
     log: dict[str, list[tuple[float, int, int, float]]] = {}
     load = machine.ForeignLoad()
     for number, query in enumerate(track(setting.queries, "milliseconds")):
@@ -66,9 +64,7 @@ def times(setting: Setting, num_exact: int, num_exact_ten: int) -> dict[str, Any
         }
         if number < num_exact:
             searches["exact k=1"] = lambda p=prompt: exact(session, trie, p, 1, cost)
-            searches["exact k=1 guessed"] = lambda p=prompt, q=query: exact(
-                session, trie, p, 1, cost, seeds=likely.of(normalise_query(q))
-            )
+            searches[GUESSED] = lambda p=prompt, q=query: exact(session, trie, p, 1, cost, seeds=guess(q))
         if number < num_exact_ten:
             searches["exact k=10"] = lambda p=prompt: exact(session, trie, p, K, cost)
         names = list(searches)

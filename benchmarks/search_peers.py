@@ -12,19 +12,16 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from adtrie.catalogue import Neighbours
 from adtrie.models.adapter import adapter_folder
 from adtrie.models.alias import resolve_alias
-from adtrie.prompt import normalise_query
 from adtrie.search.exact import exact
 from adtrie.search.stepwise import stepwise
 from adtrie.search.verify import verify
 from benchmarks import machine
 from benchmarks.search_peer import PeerOptions, TransformersPeer, check_scores
-from benchmarks.search_setting import Setting, load
+from benchmarks.search_setting import GUESSED, Setting, load
 
 WIDTH = K = 10
-GUESSED = "exact k=1 guessed"  # the entry of nearest text is scored in the first forward
 SLOW_PEER_QUERIES = 4  # a peer that takes half a minute a request gets the first few queries only
 SETTLE_S = 0.25  # the peer's OpenMP threads spin for a while after an answer
 PEERS = {
@@ -84,7 +81,7 @@ def _against(setting: Setting, name: str, options: PeerOptions) -> dict[str, Any
     session, trie, cost = setting.session(), setting.catalogue.trie, setting.model.engine.latency()
     theirs: list[tuple[float, int]] = []
     ours: dict[str, list[float]] = {"verify width 10": [], "exact k=1": [], GUESSED: []}
-    likely = Neighbours(setting.catalogue, count=1)
+    guess = setting.guesses()
     load_share = machine.ForeignLoad()
     with _peer(setting, options) as peer:
         queries = setting.queries[:SLOW_PEER_QUERIES] if options.prefill == "plain" else setting.queries
@@ -97,7 +94,7 @@ def _against(setting: Setting, name: str, options: PeerOptions) -> dict[str, Any
                 session.reset()
                 started = time.perf_counter()
                 if search.startswith("exact"):
-                    seeds = likely.of(normalise_query(query)) if search == GUESSED else None
+                    seeds = guess(query) if search == GUESSED else None
                     exact(session, trie, prompt, 1, cost, seeds=seeds)
                 else:
                     verify(session, trie, prompt, K, WIDTH, cost)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adtrie.api import Model, load_model
-from adtrie.catalogue import Catalogue
+from adtrie.catalogue import Catalogue, Neighbours
 from adtrie.engine import Session
 from adtrie.evaluate import load_task
 from adtrie.models import shipped_adapters
 from adtrie.prompt import PromptTemplate, normalise_query
 
 TASK = "pricerunner"
+GUESSED = "exact k=1 guessed"  # the entry of nearest text is scored in the first forward
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Setting:
     def prompt(self, query: str) -> NDArray[np.int32]:
         """Tokens int32[T] after the prefix."""
         return self.template.query_tokens(normalise_query(query), self.model.tokenizer)
+
+    def guesses(self) -> Callable[[str], NDArray[np.int64]]:
+        """From a query to the entry of nearest text, int64[0 or 1]; the index of texts is made now."""
+        likely = Neighbours(self.catalogue, count=1)
+        return lambda query: likely.of(normalise_query(query))
 
     def whole_prompt(self, query: str) -> list[int]:
         """All prompt tokens, prefix included, for engines without a prefix cache."""

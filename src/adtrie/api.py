@@ -79,8 +79,7 @@ class Model(LoadedModel):
         options = TargetOptions(
             k, mode, score, width, max_rows, prefer, deadline_ms, bid_weight, at_most, normaliser
         )
-        filtered = where is not None or allow_ids is not None or deny_ids is not None
-        selection = catalogue.select(where, allow_ids=allow_ids, deny_ids=deny_ids) if filtered else None
+        selection = _selected(catalogue, where, allow_ids, deny_ids)
         return self.answer(query, catalogue, options, template, prior, selection, seeds)
 
     def answer(
@@ -148,8 +147,7 @@ class Model(LoadedModel):
         holds for all queries.
         """
         asked = TargetOptions(k, mode, score, **options)
-        filtered = where is not None or allow_ids is not None or deny_ids is not None
-        selection = catalogue.select(where, allow_ids=allow_ids, deny_ids=deny_ids) if filtered else None
+        selection = _selected(catalogue, where, allow_ids, deny_ids)
         catalogue.check_tokenizer(self.tokenizer.fingerprint)
         check_count("concurrency", concurrency, MAX_CONCURRENCY)
 
@@ -297,3 +295,15 @@ def load_model(
         checkpoint.close()
         raise
     return Model(checkpoint, engine, template)
+
+
+def _selected(
+    catalogue: Catalogue,
+    where: str | EntrySet | None,
+    allow_ids: Iterable[str | int] | None,
+    deny_ids: Iterable[str | int] | None,
+) -> Selection | None:
+    """None where nothing is filtered."""
+    if where is None and allow_ids is None and deny_ids is None:
+        return None
+    return catalogue.select(where, allow_ids=allow_ids, deny_ids=deny_ids)
