@@ -38,12 +38,14 @@ BARS = {
     ("best", 1, "1:4"): 2.0,
     ("avx2", 1, "2:4"): 1.1,
 }
-# Panels at a time, and how many times that far ahead weights are fetched: each kernel has its best of these.
-WAYS = ((1, 0), (1, 1), (3, 1), (6, 1), (6, 2))
+# Panels at a time, how many times that far ahead weights are fetched, whether into the first cache: each
+# kernel has its best of these.
+WAYS = ((1, 0, False), (1, 1, False), (3, 1, False), (6, 1, False), (6, 2, False), (3, 1, True), (6, 1, True))
 DENSE_BAR = 0.8  # of read bandwidth, dense INT4 with one row
 
 TRIES = 5  # of each way, before any kernel is timed
 Job = Callable[[int], list[float]]
+Way = tuple[int, int, bool]
 Activations = tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32]]
 
 
@@ -124,7 +126,7 @@ def measure_level(name: str, dense_mib: float, isas: list[str], rounds: int) -> 
             dense = np.array(seconds["dense", isa, rows])
             out["gweights_s"] = round(weights * rows / median / 1e9, 1)
             out["speedup_over_dense"] = round(float(np.median(dense / np.array(values))), 3)
-            out["panels"], out["ahead"] = ways[pattern, isa, rows]
+            out["panels"], out["ahead"], out["near"] = ways[pattern, isa, rows]
         rows_out.append(out)
     return {
         "level": name,
@@ -134,15 +136,15 @@ def measure_level(name: str, dense_mib: float, isas: list[str], rounds: int) -> 
     }
 
 
-def best_way(core: _core.Linear, x: Activations, isa: str) -> tuple[Job, tuple[int, int]]:
+def best_way(core: _core.Linear, x: Activations, isa: str) -> tuple[Job, Way]:
     """What times a kernel in the fastest of WAYS, and that way."""
 
-    def timed(way: tuple[int, int]) -> Job:
+    def timed(way: Way) -> Job:
         return lambda repeats: core.time_int8(*x, isa, repeats, False, *way)
 
     # Repeated alone, a kernel of many rows finds all weights near and looks best without fetching any.
     ways = [way for way in WAYS if len(x[0]) == 1 or way[1] > 0]
-    seconds: dict[tuple[int, int], list[float]] = {way: [] for way in ways}
+    seconds: dict[Way, list[float]] = {way: [] for way in ways}
     for _ in range(TRIES):  # by turns
         for way in ways:
             seconds[way].append(float(np.median(timed(way)(3))))

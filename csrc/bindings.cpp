@@ -58,11 +58,11 @@ std::vector<float>& vector_slot(Transformer& model, int layer, const std::string
   throw std::invalid_argument("no vector '" + name + "' in layer " + std::to_string(layer));
 }
 
-constexpr size_t kPlanNumbers = 21;
+constexpr size_t kPlanNumbers = 26;
 
 std::vector<RowPlan> checked_plans(Array<int32_t, 2> numbers) {
   check(numbers.shape(0) >= 1 && numbers.shape(0) <= 64 && numbers.shape(1) == kPlanNumbers,
-        "schedule: expected 1 to 64 plans of 21 numbers");
+        "schedule: expected 1 to 64 plans of 26 numbers");
   std::vector<RowPlan> plans(numbers.shape(0));
   int previous = 0;
   for (RowPlan& plan : plans) {
@@ -74,7 +74,7 @@ std::vector<RowPlan> checked_plans(Array<int32_t, 2> numbers) {
     plan.whole_heads = p[4] != 0, plan.gate_panels = p[5];
     p += 6;
     for (GemmPlan* gemm : {&plan.qkv, &plan.o, &plan.gate_up, &plan.down, &plan.head})
-      *gemm = checked_gemm(p[0] != 0, p[1], p[2]), p += 3;
+      *gemm = checked_gemm(p[0] != 0, p[1], p[2], p[3] != 0), p += 4;
   }
   return plans;
 }
@@ -84,7 +84,7 @@ void append_plan(const RowPlan& plan, std::vector<int32_t>& out) {
                         int32_t{plan.whole_heads}, plan.gate_panels})
     out.push_back(value);
   for (const GemmPlan* gemm : {&plan.qkv, &plan.o, &plan.gate_up, &plan.down, &plan.head})
-    for (int32_t value : {int32_t{gemm->widen}, gemm->panels, gemm->ahead}) out.push_back(value);
+    for (int32_t value : {int32_t{gemm->widen}, gemm->panels, gemm->ahead, int32_t{gemm->near}}) out.push_back(value);
 }
 
 }  // namespace
@@ -190,8 +190,8 @@ NB_MODULE(_core, m) {
            nb::keep_alive<0, 1>(), "The same weights, in place, with threads of its own.")
       .def_prop_ro("weight_bytes", [](const Transformer& self) { return self.arena.used() + self.borrowed_bytes; })
       .def("set_schedule", [](Transformer& self, Array<int32_t, 2> plans) { self.schedule.replace(checked_plans(plans)); },
-           "int32[n, 21]: rows, one_thread, norm_alone, mlp_norm_alone, whole_heads, gate_panels, then widen, panels "
-           "and ahead of qkv, o, gate_up, down and head; rows ascending.")
+           "int32[n, 26]: rows, one_thread, norm_alone, mlp_norm_alone, whole_heads, gate_panels, then widen, panels, "
+           "ahead and near of qkv, o, gate_up, down and head; rows ascending.")
       .def_prop_ro("schedule",
                    [](Transformer& self) {
                      std::vector<int32_t> out;

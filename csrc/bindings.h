@@ -58,7 +58,7 @@ Panels packed(Arena& arena, Array<uint8_t, 2> codes, Array<uint16_t, 2> scales,
               std::optional<Array<uint16_t, 2>> mins, int bits, int group);
 PackedStream checked_stream(Array<uint8_t, 1> stream, Array<uint16_t, 3> scales, Array<uint8_t, 1> kept, int bits,
                             int group, int num_outputs, int num_inputs);
-GemmPlan checked_gemm(bool widen, int panels, int ahead);
+GemmPlan checked_gemm(bool widen, int panels, int ahead, bool near);
 // Adds Stop, Session and Lane.
 void bind_sessions(nb::module_& m);
 // Adds Linear, quantize_rows and read_bandwidth.

@@ -107,9 +107,9 @@ Panels packed(Arena& arena, Array<uint8_t, 2> codes, Array<uint16_t, 2> scales,
   return pack_quantized(arena, codes.data(), scales.data(), mins ? mins->data() : nullptr, bits, group, n, k);
 }
 
-GemmPlan checked_gemm(bool widen, int panels, int ahead) {
+GemmPlan checked_gemm(bool widen, int panels, int ahead, bool near) {
   check(panels >= 1 && panels <= 1024 && ahead >= 0 && ahead <= 64, "plan of a linear out of range");
-  return {widen, panels, ahead};
+  return {widen, panels, ahead, near};
 }
 
 PackedStream checked_stream(Array<uint8_t, 1> stream, Array<uint16_t, 3> scales, Array<uint8_t, 1> kept, int bits,
@@ -194,13 +194,13 @@ void bind_linear(nb::module_& m) {
            "y float32[T, padded N] by float activations, or by those rounded to bfloat16.")
       .def("multiply_int8",
            [](const Linear& self, Array<int8_t, 2> codes, Array<float, 2> scales, Array<int32_t, 2> sums,
-              const std::string& isa, bool widen, int panels, int ahead) {
+              const std::string& isa, bool widen, int panels, int ahead, bool near) {
              std::vector<float> out;
-             multiply_int8(self.panels, {codes, scales, sums}, isa, 1, out, checked_gemm(widen, panels, ahead));
+             multiply_int8(self.panels, {codes, scales, sums}, isa, 1, out, checked_gemm(widen, panels, ahead, near));
              return owned(std::move(out), {codes.shape(0), padded_outputs(self.panels)});
            },
            nb::arg("codes"), nb::arg("scales"), nb::arg("sums"), nb::arg("isa"), nb::arg("widen") = false,
-           nb::arg("panels") = 6, nb::arg("ahead") = 1,
+           nb::arg("panels") = 6, nb::arg("ahead") = 1, nb::arg("near") = false,
            "y float32[T, padded N] by 8-bit activations: codes[T, K], scales[T, K/32], sums[T, K/32].")
       .def("time_float",
            [](const Linear& self, Array<float, 2> x, const std::string& isa, int repeats,
@@ -212,13 +212,13 @@ void bind_linear(nb::module_& m) {
            "Seconds of each of so many multiplications in a row.")
       .def("time_int8",
            [](const Linear& self, Array<int8_t, 2> codes, Array<float, 2> scales, Array<int32_t, 2> sums,
-              const std::string& isa, int repeats, bool widen, int panels, int ahead) {
+              const std::string& isa, int repeats, bool widen, int panels, int ahead, bool near) {
              std::vector<float> out;
              return multiply_int8(self.panels, {codes, scales, sums}, isa, repeats, out,
-                                  checked_gemm(widen, panels, ahead));
+                                  checked_gemm(widen, panels, ahead, near));
            },
            nb::arg("codes"), nb::arg("scales"), nb::arg("sums"), nb::arg("isa"), nb::arg("repeats"),
-           nb::arg("widen") = false, nb::arg("panels") = 6, nb::arg("ahead") = 1,
+           nb::arg("widen") = false, nb::arg("panels") = 6, nb::arg("ahead") = 1, nb::arg("near") = false,
            "Seconds of each of so many multiplications in a row.");
 
   m.def("quantize_rows",

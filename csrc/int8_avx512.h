@@ -108,8 +108,7 @@ template <Format FORM, bool MINS, bool FETCH, int R, int P>
 __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int row, Turn turn, const Ahead<P>& ahead) {
   constexpr bool kDense = FORM == Format::kQ4 || FORM == Format::kQ8, kNibbles = FORM != Format::kQ8;
   constexpr int kLines = FORM == Format::kQ8 ? 8 : kDense ? 4 : 3, kWide = FORM == Format::kS14 ? 2 : 1;
-  // A single stream that few rows hardly slow comes past the other caches.
-  constexpr _mm_hint kHint = R <= kFewRows && P == 1 ? _MM_HINT_NTA : _MM_HINT_T0;
+  constexpr bool kStream = R <= kFewRows && P == 1;  // hardly slowed by its rows: it comes past the other caches
   const int blocks = c.w.num_inputs / kBlock, per_group = c.w.group / kBlock, zero = c.w.zero;
   const TileRows x = rows_from(c.x, row, blocks);
   const uint8_t* codes[P];
@@ -153,7 +152,12 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
         const int64_t jump = *++next - fetched_end;
         line += jump, fetched += jump, fetched_end += jump + bytes;
       }
-      fetch(line, kHint);
+      if (kStream)
+        fetch(line, _MM_HINT_NTA);
+      else if (c.plan.near)
+        fetch(line, _MM_HINT_T0);
+      else
+        fetch(line, _MM_HINT_T1);
     }
     if constexpr (kDense) {
       __m512i sums[R][P];

@@ -148,6 +148,7 @@ struct GemmPlan {
   bool widen = false;   // codes widened to bytes once for all rows; false: decoded in registers for each few rows
   int32_t panels = 6;   // panels that all rows pass over before the next ones (not widened); 1: few rows read one stream
   int32_t ahead = 1;    // so many times that far ahead weights are fetched; 0: not
+  bool near = false;    // into the first-level cache (not widened), which has room for them on some processors only
 };
 
 struct KernelTable {

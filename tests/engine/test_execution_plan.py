@@ -35,7 +35,7 @@ def fail_to_build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optimize, "build", lambda *args, **kwargs: pytest.fail("searched again"))
 
 
-gemms = st.tuples(st.integers(0, 1), st.integers(1, 14), st.integers(0, 3))
+gemms = st.tuples(st.integers(0, 1), st.integers(1, 14), st.integers(0, 3), st.integers(0, 1))
 row_plans = st.tuples(
     st.integers(1, 40),
     *[st.integers(0, 1)] * 4,
@@ -151,8 +151,8 @@ DAMAGE = {
     "huge": lambda content: "x" * (2 << 20),
     "no schedule": _with("schedule", []),
     "short row plan": _with("schedule", [[1, 2]]),
-    "text in a row plan": _with("schedule", [["1"] * 21]),
-    "negative": _with("schedule", [[-1] * 21]),
+    "text in a row plan": _with("schedule", [["1"] * 26]),
+    "negative": _with("schedule", [[-1] * 26]),
     "odd panels": _with("schedule", [[1, 0, 0, 0, 0, 3, *[0, 6, 1] * 5]]),
     "no panels": _with("schedule", [[1, 0, 0, 0, 0, 2, *[0, 0, 1] * 5]]),
     "rows fall": lambda content: content | {"schedule": content["schedule"][::-1]},
@@ -211,7 +211,7 @@ def test_stages_cover_all_numbers_of_a_row_plan(llama: Checkpoint) -> None:
         for quick in (False, True):
             stages = stages_of(llama.spec, rows, sizes, quick)
             settings_by_stage = {stage.name: stage.options[0].settings for stage in stages}
-            assert len(row_plan(rows, settings_by_stage)) == 21
+            assert len(row_plan(rows, settings_by_stage)) == 26
 
 
 def test_a_plan_that_is_no_plan_says_so() -> None:

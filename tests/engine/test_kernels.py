@@ -105,8 +105,8 @@ def test_int8_activations_agree_bit_for_bit(case: Case) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(cases(), st.integers(1, 14), st.integers(0, 3))
-def test_no_way_of_multiplying_changes_a_bit(case: Case, panels: int, ahead: int) -> None:
+@given(cases(), st.integers(1, 14), st.integers(0, 3), st.booleans())
+def test_no_way_of_multiplying_changes_a_bit(case: Case, panels: int, ahead: int, near: bool) -> None:
     matrix, x = case
     many = np.resize(x, (len(x) * 13, x.shape[1]))  # more rows than are held at once
     for rows in (x, many):
@@ -114,7 +114,7 @@ def test_no_way_of_multiplying_changes_a_bit(case: Case, panels: int, ahead: int
         for isa in ISAS[1:]:
             plain = packed(matrix).multiply_int8(codes, scales, sums, isa)
             for widen in (False, True):
-                y = packed(matrix).multiply_int8(codes, scales, sums, isa, widen, panels, ahead)
+                y = packed(matrix).multiply_int8(codes, scales, sums, isa, widen, panels, ahead, near)
                 np.testing.assert_array_equal(y, plain)
 
 

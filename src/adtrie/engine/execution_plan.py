@@ -18,7 +18,7 @@ from adtrie.config import RowCost, cache_dir
 from adtrie.errors import InputError
 
 _MAX_FILE_BYTES = 1 << 20
-_NUMBERS = 21  # of a row plan
+_NUMBERS = 26  # of a row plan
 
 
 @dataclass(frozen=True)

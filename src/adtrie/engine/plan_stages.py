@@ -17,6 +17,7 @@ from adtrie.engine.plan import Choice, Option, Stage
 GEMMS = ("qkv", "o", "gate_up", "down", "head")
 PANEL, BLOCK = 16, 32
 _TILE_PANELS, _AHEAD, _CHUNKS = (3, 6, 12), (0, 1, 2), (4, 8, 12, 24)
+_CACHES = {0: "", 1: " into the first cache"}  # that weights are fetched to; else the second
 _ONE_STREAM = 1  # panel at a time: some processors fetch a single stream ahead better than we could
 _WIDENED = 3 * 256 * PANEL  # bytes of a piece of widened codes
 MET = "met"  # all threads have ended what comes before
@@ -41,20 +42,22 @@ def gemm_options(rows: int, width: int, quick: bool, needs: str = MET) -> tuple[
     ahead = _AHEAD[:2] if quick else _AHEAD
     options = [
         Option(
-            f"tiles of {panels} panels, fetched {distance} ahead",
-            {"widen": 0, "panels": panels, "ahead": distance},
+            f"tiles of {panels} panels, fetched {distance} ahead{cache}",
+            {"widen": 0, "panels": panels, "ahead": distance, "near": near},
             panels * width * PANEL // 2,
             needs,
             "panels",
         )
         for panels in tiles
         for distance in ahead
+        for near, cache in _CACHES.items()
+        if not near or (distance and rows <= STREAMED and panels != _ONE_STREAM)
     ]
     if rows > FEW:
         options += [
             Option(
                 f"widened codes, fetched {distance} ahead",
-                {"widen": 1, "panels": 6, "ahead": distance},
+                {"widen": 1, "panels": 6, "ahead": distance, "near": 0},
                 _WIDENED + rows * 256,
                 needs,
                 "panels",
@@ -142,7 +145,7 @@ def row_plan(rows: int, settings: Mapping[str, Mapping[str, int]], one_thread: b
     ]
     for name in GEMMS:
         gemm = settings[name]
-        numbers += [gemm["widen"], gemm["panels"], gemm["ahead"]]
+        numbers += [gemm["widen"], gemm["panels"], gemm["ahead"], gemm["near"]]
     return numbers
 
 
@@ -152,5 +155,5 @@ def settings_of(choices: Sequence[Choice]) -> dict[str, Mapping[str, int]]:
 
 
 def schedule_array(plans: Sequence[Sequence[int]]) -> NDArray[np.int32]:
-    """int32[n, 21] for the native core."""
+    """int32[n, 26] for the native core."""
     return np.ascontiguousarray(plans, dtype=np.int32)

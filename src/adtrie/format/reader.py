@@ -1,4 +1,4 @@
-"""Reads a packed checkpoint: linears as views of the mapped file, each sum checked when a tensor is read.
+"""Reads a packed checkpoint: linears as views of the file in memory, each sum checked when a tensor is read.
 
 Opening checks the manifest's checksum, sizes, names, types, shapes and alignment. Knows no model.
 """
@@ -40,7 +40,10 @@ def is_packed(path: Path) -> bool:
 
 
 class PackedFolder:
-    """An open packed checkpoint. Close it after use; views that were handed out stay valid."""
+    """An open packed checkpoint. Close it after use; views that were handed out stay valid.
+
+    Its file is mapped until `load`.
+    """
 
     def __init__(self, path: Path) -> None:
         """Raises ModelError (cannot open) or FormatError (damaged, another version); names the file."""
@@ -55,10 +58,15 @@ class PackedFolder:
             self._check_names()
             for name, entry in self.manifest.linears.items():
                 self._check_linear(name, entry)
-            self._data = self._file.map()
+            self._data, self._loaded = self._file.map(), False
         except BaseException:
             self._file.close()
             raise
+
+    def load(self) -> None:
+        """Reads the weights into memory of their own (`BinaryFile.load`): they are faster in use."""
+        if not self._loaded:
+            self._data, self._loaded = self._file.load(), True
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape by canonical name: linears [N, K] and vectors [n]."""
@@ -79,7 +87,7 @@ class PackedFolder:
         return values
 
     def linear(self, name: str) -> PackedLinear:
-        """Linear `name`; its stream and scales are views of the file. Raises FormatError if damaged."""
+        """Linear `name`; stream and scales are views of the file in memory. Raises FormatError if damaged."""
         entry = self.manifest.linears[name]
         stream, scales, kept = (self.tensor(f"{name}.{part}") for part in _PARTS)
         try:

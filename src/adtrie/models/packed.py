@@ -50,7 +50,8 @@ class PackedSource:
         }
 
     def read(self, name: str) -> NDArray[np.float32] | PackedLinear:
-        """Vector or linear `name`. Raises FormatError when it is damaged."""
+        """Vector or linear `name`; the first call loads all. Raises FormatError when it is damaged."""
+        self._folder.load()
         return self._folder.linear(name) if name in self.manifest.linears else self._folder.vector(name)
 
     def fingerprint(self) -> str:
