@@ -28,8 +28,13 @@ def peer_names() -> list[str]:
 
 
 def peer_environment() -> dict[str, str]:
-    """This process's variables without those that would give a peer packages of another environment."""
-    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    """This process's variables without those that would give a peer packages of another environment.
+
+    What a peer allocates asks for huge pages, as our weights do: it decodes up to 5 % faster for it.
+    """
+    ours = ("PYTHONPATH", "PYTHONHOME")
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
+    return inherited | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
 def ensure_peer(name: str) -> Path:
