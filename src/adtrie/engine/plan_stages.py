@@ -51,7 +51,7 @@ def gemm_options(rows: int, width: int, quick: bool, needs: str = MET) -> tuple[
         for panels in tiles
         for distance in ahead
         for near, cache in _CACHES.items()
-        if not near or (distance and rows <= STREAMED and panels != _ONE_STREAM)
+        if not near or (distance == 1 and rows <= STREAMED and panels != _ONE_STREAM)
     ]
     if rows > FEW:
         options += [
