@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from adtrie import _core
 from adtrie.api import Model, TargetOptions, load_model
 from adtrie.catalogue import Catalogue, Neighbours
 from adtrie.evaluate import load_task
@@ -26,8 +25,8 @@ from adtrie.models.adapter import adapter_folder
 from adtrie.models.alias import resolve_alias
 from benchmarks import search_peers
 from benchmarks.machine import ForeignLoad
-from benchmarks.peer_models import REAL, SHAPES, model_in, scale_catalogue
-from benchmarks.request_cost import Floor
+from benchmarks.peer_models import REAL, model_in, scale_catalogue
+from benchmarks.request_floor import Probes, kept_shares, multiplied
 from benchmarks.request_turns import Participant, Request, summary, take_turns
 from benchmarks.search_peer import PeerOptions, TransformersPeer
 from benchmarks.undisturbed import TRIES, Sample
@@ -149,19 +148,22 @@ def measure(
         others = start_peers((catalogue, first), peers, stack, failed)
         for item in own:
             item.ask(queries[-1])  # prefix, tables and caches
-        found = take_turns([*others, *own], queries, lambda pids: ForeignLoad(pids).share, tries)
+        probes = Probes(models, {name: multiplied(first.spec, _kept(name)) for name in models})
+        limits = [Participant("limits", probes.ask, num_queries)]
+        found = take_turns([*limits, *others, *own], queries, lambda pids: ForeignLoad(pids).share, tries)
     theirs = {item.name: found[item.name] for item in others}
+    prompt_rows = [len(first.template.query_tokens(query, first.tokenizer)) for query in queries]
     return {
         "entries": catalogue.num_entries,
         "adapter": ADAPTER,
         "queries": len(queries),
         "threads": first.engine.num_threads,
         "cached_prefix_tokens": len(first.template.prefix_tokens(first.tokenizer)),
-        "median_prompt_tokens": float(np.median(_prompt_rows(first, queries))),  # after the prefix
+        "median_prompt_tokens": float(np.median(prompt_rows)),  # after the prefix
         "weight_bytes": {name: model.engine.weight_bytes for name, model in models.items()},
         "ours": [
             summary(item.name, found[item.name], theirs)
-            | _times_floor(item.name, found[item.name], queries, models[item.name.split()[1]])
+            | _times_floor(item.name, found[item.name], probes, queries, prompt_rows)
             for item in own
         ],
         "peers": [summary(name, samples, {}) for name, samples in theirs.items()],
@@ -189,36 +191,23 @@ def our_participants(
     ]
 
 
-def _floor(model: Model) -> Floor | None:
-    """Bounds of this machine, measured now; None where the core cannot measure its arithmetic peak."""
-    if not hasattr(_core, "int8_peak"):
-        return None
-    engine, spec = model.engine, model.spec
-    read = float(np.median(_core.read_bandwidth(engine.weight_bytes, engine.num_threads, 7)))
-    row_s = 2.0 * SHAPES[REAL].num_parameters / max(_core.int8_peak(engine.num_threads, 3))
-    share = 1.0 - spec.vocab_size * spec.hidden_size / SHAPES[REAL].num_parameters
-    return Floor(engine.weight_bytes / read, row_s, row_s * share)
-
-
-def _prompt_rows(model: Model, queries: Sequence[str]) -> list[int]:
-    return [len(model.template.query_tokens(query, model.tokenizer)) for query in queries]
+def _kept(name: str) -> dict[str, float]:
+    """The share of its weights that each linear of a form keeps; empty for all."""
+    form = VARIANTS[name]
+    return {} if form is None else kept_shares(model_in(form, REAL))
 
 
 def _times_floor(
-    name: str, samples: Sequence[Sample[Request]], queries: Sequence[str], model: Model
+    name: str,
+    samples: Sequence[Sample[Request]],
+    probes: Probes,
+    queries: Sequence[str],
+    prompt_rows: Sequence[int],
 ) -> dict[str, float]:
-    """{"times_floor": median of milliseconds over the floor of the same request}, empty without a floor.
-
-    The floor counts the whole head for every row, which a bounded search leaves out.
-    """
-    floor = None if name.endswith(BOUNDED) else _floor(model)
-    if floor is None:
+    """{"times_floor": ...}, empty for a bounded search: the floor counts the whole head for every row."""
+    if name.endswith(BOUNDED):
         return {}
-    ratios = [
-        sample.value.ms / floor.ms(prompt, sample.value.forwards, sample.value.rows)
-        for sample, prompt in zip(samples, _prompt_rows(model, queries), strict=False)
-    ]
-    return {"times_floor": round(float(np.median(ratios)), 2)}
+    return {"times_floor": probes.times_floor(name.split()[1], samples, queries, prompt_rows)}
 
 
 def main() -> None:

@@ -33,7 +33,16 @@ def test_prints_and_keeps_the_plan(run: Run, model_folder: Path) -> None:
 def test_explains_every_stage(run: Run, model_folder: Path) -> None:
     result = run("optimize", model_folder, "--threads", 1, "--explain")
     assert result.exit_code == 0, result.stderr
-    for word in ("GB/s", "bound ms", "predicted", "measured", "gate_up", "tiles of queries", "rows/s", "kept in"):
+    for word in (
+        "GB/s",
+        "bound ms",
+        "predicted",
+        "measured",
+        "gate_up",
+        "tiles of queries",
+        "rows/s",
+        "kept in",
+    ):
         assert word in result.stdout
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from benchmarks.request_cost import Floor, latencies_ms, rate_at_limit
+from benchmarks.request_floor import multiplied
 from hypothesis import given
 from hypothesis import strategies as st
+
+from adtrie.config import ModelSpec
 
 
 @given(
@@ -40,3 +43,12 @@ def test_a_looser_limit_gives_no_lower_rate() -> None:
     rates = [rate_at_limit(service, limit) for limit in (41.0, 100.0, 400.0)]
     assert rate_at_limit(service, 20.0) is None
     assert 0 < rates[0] <= rates[1] <= rates[2] < 1e3 / float(np.mean(service))  # type: ignore[operator]
+
+
+def test_a_sparse_row_is_multiplied_with_its_survivors() -> None:
+    spec = ModelSpec("llama", 2, 64, 160, 4, 2, 16, 75, 128, 10000.0, 1e-5, False)
+    dense = multiplied(spec, {})
+    assert dense.head == 75 * 64
+    assert dense.blocks == 2 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 160 * 64)
+    gate = {f"layers.{layer}.gate": 0.25 for layer in range(2)}
+    assert multiplied(spec, gate).blocks == dense.blocks - 2 * 0.75 * 160 * 64
