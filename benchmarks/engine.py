@@ -49,13 +49,35 @@ SHAPES = {
 }
 
 
+class Memory:
+    """One piece of memory, in huge pages, that linears follow each other in like those of a loaded file."""
+
+    def __init__(self, num_bytes: int) -> None:
+        self._bytes, self._used = np.empty(num_bytes, np.uint8), 0
+
+    def random(self, num_bytes: int, random: np.random.Generator) -> NDArray[np.uint8]:
+        """The next uint8[num_bytes], random, at a multiple of 64."""
+        start = self._used + -(self._bytes.ctypes.data + self._used) % 64
+        self._used = start + num_bytes
+        part = self._bytes[start : self._used]
+        part[:] = np.frombuffer(random.bytes(num_bytes), np.uint8)
+        return part
+
+
 @dataclass(frozen=True)
 class RandomWeights:
     """A checkpoint of some shape whose weights are random: good for speed and nothing else."""
 
     spec: ModelSpec
+    memory: Memory
     head_bits: int = 8
     fingerprint: str = "random"
+
+    @classmethod
+    def of(cls, spec: ModelSpec, head_bits: int, fingerprint: str) -> RandomWeights:
+        """With memory for all of them; what is not used of it is never there."""
+        weights = linear_operations(spec) / 2 + spec.vocab_size * spec.hidden_size
+        return cls(spec, Memory(int(weights) + (1 << 22)), head_bits, fingerprint)
 
     def vector(self, name: str) -> NDArray[np.float32]:
         """Ones for norms, small values for biases."""
@@ -78,20 +100,16 @@ class RandomWeights:
             "down": (spec.hidden_size, spec.intermediate_size),
         }.get(slot, (spec.intermediate_size, spec.hidden_size))
         bits = self.head_bits if slot == "embed" else 4
-        return random_linear(outputs, inputs, bits)
+        return random_linear(outputs, inputs, bits, self.memory)
 
 
-def random_linear(outputs: int, inputs: int, bits: int) -> PackedLinear:
+def random_linear(outputs: int, inputs: int, bits: int, memory: Memory) -> PackedLinear:
     """A dense linear of random codes whose products of unit inputs have about unit size."""
-    random = np.random.default_rng(outputs + inputs)
     panels = outputs // 16
     size = panels * stream_bytes(inputs, bits, 4)
-    raw = np.frombuffer(random.bytes(size + 64), np.uint8)
-    start = -raw.ctypes.data % 64
+    codes = memory.random(size, np.random.default_rng(outputs + inputs))
     scales = np.full((panels, inputs // GROUP, 16), 3.5 / (1 << bits) / np.sqrt(inputs), np.float16)
-    return PackedLinear(
-        outputs, inputs, bits, GROUP, np.full(panels, 4, np.uint8), raw[start : start + size], scales
-    )
+    return PackedLinear(outputs, inputs, bits, GROUP, np.full(panels, 4, np.uint8), codes, scales)
 
 
 def linear_operations(spec: ModelSpec) -> float:
@@ -149,7 +167,7 @@ def profile(engine: Engine, run: Any, times: int) -> dict[str, Any]:
 def measure(name: str, threads: int | None, repeats: int, head_bits: int, clock: Clock) -> dict[str, Any]:
     """Medians over interleaved samples of one shape."""
     spec = SHAPES[name]
-    engine = Engine(RandomWeights(spec, head_bits, f"random {name}"), threads=threads)
+    engine = Engine(RandomWeights.of(spec, head_bits, f"random {name}"), threads=threads)
     engine.latency()  # and with it the plan that a user gets
     below = engine.session(np.arange(CONTEXT, dtype=np.int32))
     fresh = engine.session()
