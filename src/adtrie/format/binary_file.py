@@ -1,7 +1,7 @@
 """Bounded reads from one regular file, by offset. Knows no format.
 
-Bytes are read (pread), not mapped, except where `map` is called: a file truncated by somebody else while it
-is open then gives a FormatError instead of killing the process with SIGBUS.
+Bytes are read (pread), not mapped, except by `map`, and by `load` where memory is short: a file truncated by
+somebody else while it is open then gives a FormatError instead of killing the process with SIGBUS.
 """
 
 from __future__ import annotations
