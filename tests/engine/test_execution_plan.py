@@ -153,8 +153,8 @@ DAMAGE = {
     "short row plan": _with("schedule", [[1, 2]]),
     "text in a row plan": _with("schedule", [["1"] * 26]),
     "negative": _with("schedule", [[-1] * 26]),
-    "odd panels": _with("schedule", [[1, 0, 0, 0, 0, 3, *[0, 6, 1] * 5]]),
-    "no panels": _with("schedule", [[1, 0, 0, 0, 0, 2, *[0, 0, 1] * 5]]),
+    "odd panels": _with("schedule", [[1, 0, 0, 0, 0, 3, *[0, 6, 1, 0] * 5]]),
+    "no panels": _with("schedule", [[1, 0, 0, 0, 0, 2, *[0, 0, 1, 0] * 5]]),
     "rows fall": lambda content: content | {"schedule": content["schedule"][::-1]},
     "nan": _with("ms", [float("nan")] * 10),
     "no rows": _with("rows", []),
@@ -199,7 +199,7 @@ def test_other_threads_or_instruction_set_find_their_own_plan(
 def test_the_core_refuses_schedules_out_of_range(llama: Checkpoint) -> None:
     model = Engine(llama)._model
     good = model.schedule
-    for row in ([], [[1] * 20], [[0, *[0] * 5, *[0, 6, 1] * 5]]):
+    for row in ([], [[1] * 25], [[0, *[0] * 5, *[0, 6, 1, 0] * 5]]):
         with pytest.raises((ValueError, TypeError)):
             model.set_schedule(np.array(row, np.int32))
     np.testing.assert_array_equal(model.schedule, good)
