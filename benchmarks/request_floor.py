@@ -14,13 +14,14 @@ import numpy as np
 from adtrie import _core
 from adtrie.api import Model
 from adtrie.config import ModelSpec
+from adtrie.format.codes import DENSE, pattern_name
 from adtrie.models import open_checkpoint
 from adtrie.models.packed import canonical_shapes
 from benchmarks.request_cost import Floor
 from benchmarks.request_turns import Request
 from benchmarks.undisturbed import Sample
 
-KEPT = {"dense": 1.0, "3:4": 0.75, "2:4": 0.5, "1:4": 0.25}  # of the weights of a panel
+KEPT = {pattern_name(kept): kept / DENSE for kept in (1, 2, 3, DENSE)}  # of the weights of a panel
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def multiplied(spec: ModelSpec, kept: Mapping[str, float]) -> Multiplied:
     blocks = {
         name: shape[0] * shape[1]
         for name, shape in canonical_shapes(spec).items()
-        if len(shape) == 2 and name not in ("embed", "head")
+        if len(shape) == 2 and name.startswith("layers.")
     }
     weights = sum(size * kept.get(name, 1.0) for name, size in blocks.items())
     return Multiplied(weights, spec.vocab_size * spec.hidden_size)
@@ -62,10 +63,11 @@ class Probes:
 
     def ask(self, query: str) -> Request:
         """Measures all of them now; no request."""
+        threads = next(iter(self.models.values())).engine.num_threads
+        operation_s = 2.0 / max(_core.int8_peak(threads, 3))
         for name, model in self.models.items():
-            size, threads, work = model.engine.weight_bytes, model.engine.num_threads, self.work[name]
+            size, work = model.engine.weight_bytes, self.work[name]
             read_s = size / float(np.median(_core.read_bandwidth(size, threads, 7)))
-            operation_s = 2.0 / max(_core.int8_peak(threads, 3))
             rows_s = (work.blocks + work.head) * operation_s, work.blocks * operation_s
             self._floors[name, query] = Floor(read_s, *rows_s)
         return Request(0.0, 0)

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from adtrie.config import RowCost, cache_dir
+from adtrie.engine.plan_stages import ROW_PLAN_NUMBERS
 from adtrie.errors import InputError
 
 _MAX_FILE_BYTES = 1 << 20
-_NUMBERS = 26  # of a row plan
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,10 @@ def save(plan: ExecutionPlan) -> None:
 
 
 def _row_plan(numbers: Sequence[Any]) -> tuple[int, ...]:
-    if len(numbers) != _NUMBERS or not all(type(n) is int and 0 <= n < 1 << 24 for n in numbers):
-        raise InputError(f"execution plan: a row plan is {_NUMBERS} whole numbers, got {str(numbers)[:80]}")
+    if len(numbers) != ROW_PLAN_NUMBERS or not all(type(n) is int and 0 <= n < 1 << 24 for n in numbers):
+        raise InputError(
+            f"execution plan: a row plan is {ROW_PLAN_NUMBERS} whole numbers, got {str(numbers)[:80]}"
+        )
     return tuple(numbers)
 
 

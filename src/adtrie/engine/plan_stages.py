@@ -15,6 +15,7 @@ from adtrie.config import ModelSpec
 from adtrie.engine.plan import Choice, Option, Stage
 
 GEMMS = ("qkv", "o", "gate_up", "down", "head")
+ROW_PLAN_NUMBERS = 6 + 4 * len(GEMMS)
 PANEL, BLOCK = 16, 32
 _TILE_PANELS, _AHEAD, _CHUNKS = (3, 6, 12), (0, 1, 2), (4, 8, 12, 24)
 _CACHES = {0: "", 1: " into the first cache"}  # that weights are fetched to; else the second

@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -97,27 +98,22 @@ class BinaryFile:
         memory = np.frombuffer(held, np.uint8)
         first = -memory.ctypes.data % _HUGE_PAGE_BYTES
         data = memory[first : first + self.size]
-        self._read_into(data)
+        for start, part in self._chunks():
+            data[start : start + len(part)] = np.frombuffer(part, np.uint8)
         data.flags.writeable = False
         return data
-
-    def _read_into(self, data: NDArray[np.uint8]) -> None:
-        at = 0
-        while at < len(data):  # one read returns at most 2 GiB
-            try:
-                count = os.preadv(self._fd, [data[at:].data], at)
-            except OSError as error:
-                raise FormatError(f"{self.path}: reading it failed ({error})") from None
-            if count == 0:
-                raise FormatError(f"{self.path}: its end vanished, the file was truncated while in use")
-            at += count
 
     def sha256(self) -> str:
         """sha256 hex of all bytes."""
         digest = hashlib.sha256()
-        for start in range(0, self.size, _CHUNK_BYTES):
-            digest.update(self.read(start, min(_CHUNK_BYTES, self.size - start), "content"))
+        for _, part in self._chunks():
+            digest.update(part)
         return digest.hexdigest()
+
+    def _chunks(self) -> Iterator[tuple[int, bytes]]:
+        """All bytes, piece by piece, each with its offset."""
+        for start in range(0, self.size, _CHUNK_BYTES):
+            yield start, self.read(start, min(_CHUNK_BYTES, self.size - start), "content")
 
     def fingerprint(self, header_bytes: int) -> str:
         """sha256 hex over the size, the first `header_bytes` bytes and 64 slices of 4 KiB of the rest.
