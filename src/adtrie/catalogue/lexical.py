@@ -67,13 +67,11 @@ class LexicalIndex:
     def nearest(self, query: str, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """At most k texts int64[m] that share a gram, and their cosines, best first; ties by position."""
         cosines = self.cosines(query)
-        best = np.argpartition(-cosines, min(k, cosines.size) - 1)[:k] if k < cosines.size else None
-        if best is not None:  # all that tie with the last must be seen before position decides
-            best = np.flatnonzero(cosines >= cosines[best].min())
-        at = np.arange(cosines.size) if best is None else best
-        at = at[np.argsort(-cosines[at], kind="stable")][:k]
-        at = at[cosines[at] > 0]
-        return at, cosines[at]
+        least = cosines.max() if k == 1 else np.partition(cosines, -k)[-k] if k < cosines.size else 0.0
+        # All that tie with the last must be seen before position decides.
+        near = np.flatnonzero((cosines >= least) & (cosines > 0))
+        near = near[(-cosines[near]).argsort(kind="stable")][:k]
+        return near, cosines[near]
 
 
 def _counted(texts: Sequence[str]) -> tuple[NDArray[np.int64], Hashes, NDArray[np.int64]]:

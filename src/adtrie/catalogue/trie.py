@@ -101,7 +101,7 @@ class Trie:
         """Number of tokens of each entry, end token included: int64 of the same shape."""
         entry = np.asarray(entry, dtype=np.int64)
         own = self._offset(entry + 1) - self._offset(entry)
-        length: Int64 = np.clip(own + self.shared.take(entry, mode="clip"), 1, self.max_depth)
+        length: Int64 = np.minimum(np.maximum(own + self.shared.take(entry, mode="clip"), 1), self.max_depth)
         return length
 
     def _offset(self, entry: Int64) -> Int64:

@@ -40,12 +40,13 @@ class Budget:
         limit = min(limit, self.max_rows - used_rows)
         if self.deadline is not None:
             limit = min(limit, self.deadline.most_rows(paid + limit, paid + 1) - paid)
-        rows = np.arange(1, limit + 1)
+        limit = max(limit, 0)
         if self.prefer == "rows":
-            return np.asarray(FORWARD_AS_ROWS + rows, np.float64)
+            return np.asarray(FORWARD_AS_ROWS + np.arange(1.0, limit + 1))
         if self.prefer == "forwards":
-            return np.ones(rows.size)
-        return self.cost.ms_of(rows + paid) - (self.cost.ms(paid + 1) - self.cost.ms(1))
+            return np.ones(limit)
+        price = self.cost.first(paid + max(limit, 1) + 1)
+        return np.asarray(price[paid + 1 :][:limit] - (price[paid + 1] - price[1]))
 
     def forward(self, rows: int, run: Callable[[], None]) -> None:
         """Runs one forward of so many rows, timed where there is a deadline."""

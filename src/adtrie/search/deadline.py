@@ -129,7 +129,7 @@ class Deadline:
         """
         self._counted = self._clock()
         left = (self._end - self._counted) * 1e3
-        price = self._cost.ms_of(np.arange(1, limit + 1))
+        price = self._cost.first(limit + 1)[1:]
         rows = int(price.searchsorted((left - self._pace.host_ms) / self._pace.factor, side="right"))
         if rows < least <= limit and self._forward_ended is None and left > price[least - 1]:
             self._pace.refused()

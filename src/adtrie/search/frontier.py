@@ -95,10 +95,10 @@ class Frontier:
         if nodes.size == 0:
             return nodes
         below = self._trie.children(self.lo[nodes], self.hi[nodes], self.depth[nodes])
-        count = np.diff(below.ptr)
+        count = below.ptr[1:] - below.ptr[:-1]
         start, stop = self.size, self.size + below.tokens.size
         self._reserve(stop)
-        owner = np.repeat(nodes, count)
+        owner = nodes.repeat(count)
         self.lo[start:stop], self.hi[start:stop] = below.lo, below.hi
         self.token[start:stop], self.leaf[start:stop] = below.tokens, below.is_leaf
         self.depth[start:stop] = self.depth[owner] + 1
@@ -166,7 +166,7 @@ class Frontier:
         asked = fed if prompt.size == 0 else np.concatenate((np.zeros(1, np.int64), fed))
         below = self.children(asked)
         ptr = np.zeros(listed.size + 1, np.int64)
-        np.cumsum(listed, out=ptr[1:])
+        listed.cumsum(out=ptr[1:])
         tokens = np.concatenate((prompt, self.token[fed]))
         chain = np.arange(-1, prompt.size - 1, dtype=np.int32)
         parents = np.concatenate((chain, self.row[self.parent[fed]]))

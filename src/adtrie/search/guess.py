@@ -106,7 +106,7 @@ class Guesses:
 def _chance(mean: Float64, variance: Float64, least: float) -> Float64:
     """The chance float64[n] to reach `least`, by the logistic curve nearest to the normal one."""
     distance = (mean - least) / np.sqrt(variance)
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(1.7 * distance, -500.0, 500.0))))
+    return np.asarray(1.0 / (1.0 + np.exp(-np.minimum(np.maximum(1.7 * distance, -500.0), 500.0))))
 
 
 def tokens_left(nodes: Frontier, trie: Trie, ids: Nodes) -> Float64:

@@ -39,7 +39,7 @@ class Lookahead:
 
     def __init__(self, nodes: Frontier, trie: Trie, cost: RowCost, max_rows: int) -> None:
         self.nodes, self.trie, self.max_rows = nodes, trie, max_rows
-        self.price = cost.ms_of(np.arange(nodes.prompt_size + max_rows + 2))  # by rows; more cannot be fed
+        self.price = cost.first(nodes.prompt_size + max_rows + 2)  # by rows; more cannot be fed
 
     def feed(self, needed: Nodes, heirs: float) -> None:
         """One forward for the `needed` open nodes of one depth (best first), or for as many as fit.

@@ -25,8 +25,8 @@ def useful_rows(nodes: Frontier, chosen: Guesses, step: Step, price: NDArray[np.
     max_rows, depth = price.size, 0  # levels below `chosen` so far
     while True:
         chance = found.chance
-        order = np.argsort(-chance, kind="stable")[:max_rows]
-        num_rows = int(np.argmax(np.cumsum(chance[order]) / price[: order.size])) + 1
+        order = (-chance).argsort(kind="stable")[:max_rows]
+        num_rows = int((chance[order].cumsum() / price[: order.size]).argmax()) + 1
         kept = order[:num_rows]
         grow = found[kept[depths[kept] == depth]]
         nodes.list_children(nodes.unlisted(grow.nodes))
