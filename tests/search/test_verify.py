@@ -111,7 +111,7 @@ def test_renormalised_forced_tokens_take_no_row() -> None:
 
 def test_skipped_forced_tokens_are_fed_with_the_branching_node_they_lead_to() -> None:
     trie = make_trie([[4, 5, 6, 1], [4, 5, 6, 2], [7]])
-    found = verify(HashScorer(renormalised=True), trie, PROMPT, 3, 3, RowCost.kneed(1), 1)
+    found = verify(HashScorer(renormalised=True), trie, PROMPT, 3, 3, RowCost.flat(), 1)
     assert (found.forwards, found.rows) == (3, 3)  # 4 with the prompt, then 5, then 6
 
 
@@ -136,3 +136,9 @@ def test_rows_guessed_above_the_row_limit() -> None:
         expected = stepwise(copy(scorer), trie, PROMPT, width, width)
         found = verify(scorer, trie, PROMPT, width, width, RowCost.flat(), max_rows)
         assert found.entries.tolist() == expected.entries.tolist() and found.gap == expected.gap
+
+
+def test_nothing_is_fed_ahead_where_every_row_takes_its_time(keywords: Trie) -> None:
+    for query in QUERIES:
+        found = verify(model(query), keywords, PROMPT, 10, 10, RowCost.kneed(1))
+        assert found.rows == stepwise(model(query), keywords, PROMPT, 10, 10).rows

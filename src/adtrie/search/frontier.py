@@ -137,22 +137,23 @@ class Frontier:
         the root, whose row is the prompt's last. Skipped forced tokens above levels[0] are fed along.
         Raises OutOfTime when the forward was stopped: nothing was fed then, no score is known.
         """
-        self.list_children(self.unlisted(np.concatenate(levels)))
+        asked = levels[0] if len(levels) == 1 else np.concatenate(levels)
+        self.list_children(self.unlisted(asked))
         above = self.unfed_above(levels[0])
-        forced = self.children(above)
+        forced = self.children(above) if above.size else above
         known = self.score[forced]
-        fed = np.concatenate((above, *levels))
-        prompt, listed = self._prompt[:0], self.count[fed]
+        if above.size:
+            asked = np.concatenate((above, asked))
+        prompt, fed = self._prompt[:0], asked
         if self.row[ROOT] < 0:
-            prompt, fed = self._prompt, fed[1:]
+            prompt, fed = self._prompt, asked[1:]
             self.row[ROOT] = prompt.size - 1
-            listed = np.concatenate((np.zeros(prompt.size - 1, np.int64), listed))
         first_row = prompt.size or self._prompt.size + self.rows
         self.row[fed] = np.arange(first_row, first_row + fed.size)
         try:
-            self._score(prompt, fed, listed)
+            self._score(prompt, fed, asked)
         except OutOfTime:
-            self.row[np.concatenate((above, *levels))] = -1
+            self.row[asked] = -1
             raise
         self.score[forced] = known
         for level in levels:
@@ -161,17 +162,17 @@ class Frontier:
         self.forwards += 1
         self.rows += fed.size
 
-    def _score(self, prompt: NDArray[np.int32], fed: Nodes, listed: NDArray[np.int64]) -> None:
-        """Feeds the prompt and `fed`; writes the log-probability of each child asked for as its score."""
-        asked = fed if prompt.size == 0 else np.concatenate((np.zeros(1, np.int64), fed))
+    def _score(self, prompt: NDArray[np.int32], fed: Nodes, asked: Nodes) -> None:
+        """Feeds the prompt and `fed`; writes the log-probabilities of the children of `asked` as their scores."""
+        tokens, parents, count = self.token[fed], self.row[self.parent[fed]], self.count[asked]
+        if prompt.size:  # the root's row is the prompt's last
+            tokens = np.concatenate((prompt, tokens))
+            parents = np.concatenate((np.arange(-1, prompt.size - 1, dtype=np.int32), parents))
+            count = np.concatenate((np.zeros(prompt.size - 1, np.int64), count))
+        ptr = np.zeros(count.size + 1, np.int64)
+        count.cumsum(out=ptr[1:])
         below = self.children(asked)
-        ptr = np.zeros(listed.size + 1, np.int64)
-        listed.cumsum(out=ptr[1:])
-        tokens = np.concatenate((prompt, self.token[fed]))
-        chain = np.arange(-1, prompt.size - 1, dtype=np.int32)
-        parents = np.concatenate((chain, self.row[self.parent[fed]]))
-        scores = child_scores(self._scorer, tokens, parents, ptr, self.token[below])
-        self.score[below] = scores
+        self.score[below] = child_scores(self._scorer, tokens, parents, ptr, self.token[below])
 
     def _reserve(self, size: int) -> None:
         """Grows every column to at least `size` by doubling."""

@@ -62,6 +62,9 @@ class Lookahead:
 
     def _feed_ahead(self, needed: Nodes, must: int, room: int, heirs: float) -> None:
         """One forward of the `must` rows that `needed` takes and up to `room` rows below it."""
+        if not self._may_pay(needed.size, must):
+            self.nodes.feed([needed])
+            return
         prospect = self._prospect(needed, heirs)
         options = np.concatenate((prospect.rows, prospect.rows + prospect.next_level))  # alone | with a level
         later = prospect.steps_ms.sum(axis=1)
@@ -78,6 +81,15 @@ class Lookahead:
         ):
             levels[depth:] = [np.concatenate((*levels[depth : depth + 1], more)), *levels[depth + 1 :]]
         self.nodes.feed([needed, *levels])
+
+    def _may_pay(self, num_needed: int, must: int) -> bool:
+        """Whether a row more costs less now than what one might save later, when a quarter of the nodes is left.
+
+        Where it does not, as where every row takes its time, looking further takes longer than it can save.
+        """
+        left = (num_needed + 3) // 4
+        more = self.price[min(2 * must, self.price.size - 1)] - self.price[must]
+        return bool(more * left < SAVED * self.price[left] * must)
 
     def _prospect(self, needed: Nodes, heirs: float) -> _Prospect:
         """Sizes of what is below `needed`, and what later steps cost for each number of subtrees fed now."""
