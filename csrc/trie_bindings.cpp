@@ -1,5 +1,5 @@
-// The module adtrie._trie: children of trie nodes from NumPy arrays. Apart from _core, so that a catalogue needs
-// no engine. Arrays are checked here.
+// The module adtrie._trie: children of trie nodes from NumPy arrays, bits of entries, texts like a query. Apart from
+// _core, so that a catalogue needs no engine. Arrays are checked here.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -96,8 +96,9 @@ NB_MODULE(_trie, m) {
 #if defined(__x86_64__)
   if (!__builtin_cpu_supports("popcnt")) throw nb::import_error("this processor cannot count bits");
 #endif
-  m.doc() = "Children of trie nodes and bits of entries, the fast twin of parts of adtrie.catalogue";
+  m.doc() = "Children of trie nodes, bits of entries and texts like a query, the fast twin of parts of adtrie.catalogue";
   bind_bitmap(m);
+  bind_lexical(m);
 
   nb::class_<TrieOwner>(m, "Trie")
       .def(nb::new_(&make), nb::arg("edges"), nb::arg("offsets"), nb::arg("shared"), nb::arg("key"), nb::arg("hi"),

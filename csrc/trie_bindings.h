@@ -33,5 +33,6 @@ nb::ndarray<nb::numpy, T> owned(std::vector<Stored>&& values) {
 }
 
 void bind_bitmap(nb::module_& m);
+void bind_lexical(nb::module_& m);
 
 }  // namespace adtrie

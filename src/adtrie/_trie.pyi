@@ -1,4 +1,4 @@
-"""Children of trie nodes and bits of entries, the fast twin of parts of adtrie.catalogue."""
+"""Trie nodes, bits of entries and texts like a query: the fast twin of parts of adtrie.catalogue."""
 
 from typing import Any
 
@@ -45,6 +45,16 @@ def mark_between(
 ) -> None: ...
 def ranks(words: NDArray[np.uint64]) -> NDArray[np.uint32]: ...
 def without(words: NDArray[np.uint64], size: int, places: NDArray[np.uint32]) -> NDArray[np.uint64]: ...
+def cosines(
+    letters: NDArray[np.uint32],
+    of_count: NDArray[np.float64],
+    grams: NDArray[np.uint64],
+    rarity: NDArray[np.float64],
+    ptr: NDArray[np.int64],
+    docs: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    num_texts: int,
+) -> NDArray[np.float32]: ...
 def merged_children(
     base: Trie,
     base_words: NDArray[np.uint64] | None,

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adtrie.catalogue import native
 from adtrie.catalogue.lexical import LexicalIndex
 from adtrie.errors import CapacityError, InputError
 
@@ -35,6 +36,23 @@ def test_cosines_are_those_of_scikit_learn(texts: list[str], more: list[str], qu
         at, values = index.nearest(query, k)
         order = [i for i in np.argsort(-cosines, kind="stable") if cosines[i] > 0][:k]
         assert at.tolist() == order and values.tolist() == cosines[order].tolist()
+
+
+@given(st.lists(letters, min_size=1, max_size=8), st.text(alphabet="abcAB \t\nß字é-1\ud800", max_size=60))
+def test_native_cosines_equal_plain_ones(texts: list[str], query: str) -> None:
+    index = LexicalIndex(["a", *texts])
+    assert native.trie is not None
+    assert index.cosines(query).tobytes() == index.plain_cosines(query).tobytes()
+
+
+def test_native_code_refuses_an_index_that_does_not_fit_itself() -> None:
+    index = LexicalIndex(["abc", "abd"])
+    for damaged in ("_ptr", "_docs"):
+        kept = getattr(index, damaged)
+        setattr(index, damaged, kept + 1_000)
+        with pytest.raises(ValueError, match="beyond"):
+            index.cosines("abc abd")
+        setattr(index, damaged, kept)
 
 
 def test_many_texts_in_several_chunks_equal_one() -> None:

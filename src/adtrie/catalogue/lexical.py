@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from adtrie.catalogue import native
 from adtrie.errors import CapacityError, InputError
 
 MAX_TEXTS = 400_000
@@ -52,6 +53,15 @@ class LexicalIndex:
 
     def cosines(self, query: str) -> NDArray[np.float32]:
         """float32[num_texts], 0 to 1; all 0 where the query shares no gram with any text."""
+        if native.trie is None:
+            return self.plain_cosines(query)
+        letters, _ = _letters([_words(query)])
+        of_count = 1 + np.log(np.arange(1, letters.size + 1))
+        index = self._grams, self._rarity, self._ptr, self._docs, self._weights, self.num_texts
+        return native.trie.cosines(letters, of_count, *index)
+
+    def plain_cosines(self, query: str) -> NDArray[np.float32]:
+        """`cosines` without native code, which gives the same to the bit."""
         _, grams, counts = _counted([query])
         place = np.searchsorted(self._grams, grams)
         place[place == self._grams.size] = 0
@@ -60,7 +70,7 @@ class LexicalIndex:
         weights *= self._rarity[place]
         first, count = self._ptr[place], np.diff(self._ptr)[place]
         postings = np.repeat(first - np.cumsum(count) + count, count) + np.arange(count.sum())
-        length = np.sqrt((weights * weights).sum()) or 1.0
+        length = np.sqrt((weights * weights).cumsum()[-1]) if weights.size else 1.0
         shared = np.repeat(weights / length, count) * self._weights[postings]
         return np.bincount(self._docs[postings], shared, minlength=self.num_texts).astype(np.float32)
 
@@ -91,10 +101,19 @@ def _counted(texts: Sequence[str]) -> tuple[NDArray[np.int64], Hashes, NDArray[n
     return doc, gram, count
 
 
-def _counted_chunk(texts: Sequence[str]) -> tuple[NDArray[np.int64], Hashes, NDArray[np.int64]]:
-    words = [[f" {word} " for word in text.lower().split()] for text in texts]
+def _words(text: str) -> list[str]:
+    return [f" {word} " for word in text.lower().split()]
+
+
+def _letters(words: Sequence[Sequence[str]]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """Code points of all words, and how many each word has."""
     letters = np.frombuffer("".join(map("".join, words)).encode("utf-32-le", "surrogatepass"), np.uint32)
-    lengths = np.array([len(word) for row in words for word in row], np.int64)
+    return letters, np.array([len(word) for row in words for word in row], np.int64)
+
+
+def _counted_chunk(texts: Sequence[str]) -> tuple[NDArray[np.int64], Hashes, NDArray[np.int64]]:
+    words = [_words(text) for text in texts]
+    letters, lengths = _letters(words)
     owner = np.repeat(np.arange(len(texts)), [sum(map(len, row)) for row in words])
     room = np.repeat(np.cumsum(lengths), lengths) - np.arange(letters.size)  # letters left in the word
     docs, grams = [], []

@@ -10,7 +10,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -24,6 +24,7 @@ from adtrie.models.word_batches import encode_by_words, splits_at_blanks
 MAX_TEXT_CHARS = 32768
 MAX_TOKEN_IDS = 1 << 21
 _BATCH = 4096  # texts per call: bounds the memory of the library's encoding objects
+_TEMPLATES = 16  # kept as tokens
 _FEW = 32  # texts that are encoded sooner than other threads have woken up to share them
 _CHUNK = 1 << 19  # texts whose distinct words are encoded together: bounds the memory of the word table
 _PROBE = "Ab 12345 it's  x1,\n\n é e\u0301 ﬁ 東京 \U0001f600\t--don't"
@@ -131,12 +132,25 @@ class Tokenizer:
         return ids
 
     def encode_template(self, text: str) -> NDArray[np.int32]:
-        """int32[n] ids of our own template: control tokens count, a start token comes first if `add_bos`."""
+        """int32[n] ids of our own template: control tokens count, a start token comes first if `add_bos`.
+
+        Read-only: the templates of the last calls are kept.
+        """
+        return self._encoded_templates(text)
+
+    @cached_property
+    def _encoded_templates(self) -> Callable[[str], NDArray[np.int32]]:
+        # A request asks for the same one again, and encoding it took as long as encoding the query.
+        return lru_cache(maxsize=_TEMPLATES)(self._encode_template)
+
+    def _encode_template(self, text: str) -> NDArray[np.int32]:
         _check_text(text)
         ids = _guarded(self._where, lambda: self._template.encode(text, add_special_tokens=False).ids)
         if self.add_bos and self.bos_token is not None and ids[:1] != [self.bos_token]:
             ids = [self.bos_token, *ids]
-        return np.array(ids, dtype=np.int32)
+        tokens = np.array(ids, dtype=np.int32)
+        tokens.flags.writeable = False
+        return tokens
 
     def definition(self) -> str:
         """The content of a tokenizer.json that gives this tokenizer."""

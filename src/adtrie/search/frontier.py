@@ -163,7 +163,7 @@ class Frontier:
         self.rows += fed.size
 
     def _score(self, prompt: NDArray[np.int32], fed: Nodes, asked: Nodes) -> None:
-        """Feeds the prompt and `fed`; writes the log-probabilities of the children of `asked` as their scores."""
+        """Feeds the prompt and `fed`; writes the scores of the children of `asked`, each its own token's."""
         tokens, parents, count = self.token[fed], self.row[self.parent[fed]], self.count[asked]
         if prompt.size:  # the root's row is the prompt's last
             tokens = np.concatenate((prompt, tokens))

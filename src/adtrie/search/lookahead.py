@@ -83,7 +83,7 @@ class Lookahead:
         self.nodes.feed([needed, *levels])
 
     def _may_pay(self, num_needed: int, must: int) -> bool:
-        """Whether a row more costs less now than what one might save later, when a quarter of the nodes is left.
+        """Whether a row more costs less now than one might save later, when a quarter of the nodes is left.
 
         Where it does not, as where every row takes its time, looking further takes longer than it can save.
         """
