@@ -17,13 +17,13 @@ from adtrie.compress.pipeline import Compression
 from adtrie.compress.plan import Choice, Frontier, Plan
 from adtrie.compress.settings import Settings
 from adtrie.compress.ways import Allowed
+from adtrie.config import OUTER_LINEARS
 from adtrie.engine.source import WeightSource
 from adtrie.errors import InputError
 from adtrie.format.codes import DENSE, CompressedLinear, allowed_groups, mix_panels, num_panels, pattern_name
 from adtrie.models.packed import canonical_shapes
 from benchmarks.paper_rows import GROUP, MixRecipe, Order, Recipe, RefinedRecipe, Uniform
 
-OUTER = ("embed", "head")
 # What is measured for plans; of embedding and head INT8 only, the mix replaces it afterwards.
 SETTINGS = Settings(
     linears=Allowed(bits=(4,)), embedding=Allowed(bits=(8,), patterns=(4,), groups=(GROUP,)), max_tokens=8_192
@@ -55,10 +55,11 @@ def _filled(choice: Choice, kept: int, panels: int) -> Choice:
 def linear_shapes(source: WeightSource) -> dict[str, tuple[int, int]]:
     """(N outputs, K inputs) of every linear, in the order of plans."""
     shapes = canonical_shapes(source.spec)
-    blocks = [name for name in shapes if len(shapes[name]) == 2 and name not in OUTER]
+    blocks = [name for name in shapes if len(shapes[name]) == 2 and name not in OUTER_LINEARS]
     blocks.sort(key=lambda name: int(name.split(".")[1]))
     return {
-        name: (shapes[name][0], shapes[name][1]) for name in (*(o for o in OUTER if o in shapes), *blocks)
+        name: (shapes[name][0], shapes[name][1])
+        for name in (*(o for o in OUTER_LINEARS if o in shapes), *blocks)
     }
 
 
@@ -115,7 +116,7 @@ def sparsest_share(choices: Sequence[Choice], shapes: Shapes) -> float:
 
 def _with_embedding(choices: Sequence[Choice], group: int) -> list[Choice]:
     """`choices` with embedding and head in 4 bits."""
-    return [replace(one, bits=4, group=group) if one.name in OUTER else one for one in choices]
+    return [replace(one, bits=4, group=group) if one.name in OUTER_LINEARS else one for one in choices]
 
 
 def uniform_choices(uniform: Uniform, shapes: Shapes) -> list[Choice]:
@@ -135,7 +136,7 @@ def choice_bytes(choice: Choice, shape: tuple[int, int]) -> int:
 
 def linear_order(order: Order, source: WeightSource, shapes: Shapes) -> list[str]:
     """Linears of the blocks, first those that are to stay dense longest."""
-    blocks = [name for name in shapes if name not in OUTER]
+    blocks = [name for name in shapes if name not in OUTER_LINEARS]
     if order == "late":
         return blocks
     if order == "early":
@@ -164,7 +165,7 @@ def ordered_choices(
 
 def _choice(name: str, shape: tuple[int, int], uniform: Uniform) -> Choice:
     num_outputs, num_inputs = shape
-    outer = name in OUTER
+    outer = name in OUTER_LINEARS
     kept = 4 if outer else uniform.kept
     wanted = GROUP if outer else uniform.group or num_inputs
     fitting = allowed_groups(num_inputs, kept)

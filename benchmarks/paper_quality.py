@@ -13,6 +13,7 @@ import numpy as np
 
 from adtrie.api import Model, TargetOptions
 from adtrie.catalogue import Catalogue
+from adtrie.config import OUTER_LINEARS
 from adtrie.evaluate import load_creative_task, load_task
 from adtrie.evaluate.creating import measure_creative
 from adtrie.evaluate.questions import Labels, task_questions
@@ -20,7 +21,7 @@ from adtrie.evaluate.targeting import measure_targeting
 from adtrie.format.codes import pattern_bits, pattern_name
 from adtrie.format.panels import PackedLinear
 from adtrie.models import Checkpoint
-from benchmarks.paper_plans import OUTER, linear_shapes
+from benchmarks.paper_plans import linear_shapes
 from benchmarks.paper_rows import Row
 from benchmarks.paper_setting import Bench, full_format
 
@@ -84,7 +85,7 @@ def packed_size(checkpoint: Checkpoint) -> dict[str, Any]:
         linear = checkpoint.matrix(name)
         assert isinstance(linear, PackedLinear)
         sizes[name] = linear.num_bytes, shape[0] * shape[1]
-        if name in OUTER:
+        if name in OUTER_LINEARS:
             continue
         groups[str(linear.group)] += 1
         for kept, count in Counter(linear.kept.tolist()).items():
@@ -101,7 +102,7 @@ def packed_size(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def size_of(sizes: dict[str, tuple[int, int]]) -> dict[str, Any]:
     """Bytes and bits per weight, of all and of the blocks, from (bytes, weights) of each linear by name."""
-    blocks = [size for name, size in sizes.items() if name not in OUTER]
+    blocks = [size for name, size in sizes.items() if name not in OUTER_LINEARS]
 
     def bits(parts: Sequence[tuple[int, int]]) -> float:
         return round(8 * sum(size for size, _ in parts) / sum(weights for _, weights in parts), 4)
@@ -125,7 +126,7 @@ def _pruned_size(bench: Bench, row: Row) -> dict[str, Any]:
     assert row.recipe is not None
     bits = pattern_bits(16, row.recipe.patterns[0])
     sizes = {
-        name: (int(shape[0] * shape[1] * (16 if name in OUTER else bits) / 8), shape[0] * shape[1])
+        name: (int(shape[0] * shape[1] * (16 if name in OUTER_LINEARS else bits) / 8), shape[0] * shape[1])
         for name, shape in linear_shapes(bench.source).items()
     }
     return size_of(sizes)

@@ -24,6 +24,7 @@ from adtrie.compress.replaced_source import ReplacedSource
 from adtrie.compress.samples import Sample, fingerprint, make_batches
 from adtrie.compress.sparsify import prune
 from adtrie.compression import Job, calibration_texts
+from adtrie.config import OUTER_LINEARS
 from adtrie.engine import Engine
 from adtrie.engine.source import WeightSource
 from adtrie.engine.weights import WeightFormat
@@ -35,7 +36,7 @@ from adtrie.prompt import PromptTemplate, normalise_query
 from adtrie.train.pairs import LABEL_END, LABEL_PREFIX
 from benchmarks import machine
 from benchmarks.paper_parts import identity
-from benchmarks.paper_plans import OUTER, SETTINGS, PanelRun, linear_shapes, make_plan
+from benchmarks.paper_plans import SETTINGS, PanelRun, linear_shapes, make_plan
 from benchmarks.paper_rows import Row, Scenario
 
 REFERENCE = "reference.safetensors"
@@ -173,7 +174,7 @@ class Bench:
         assert row.recipe is not None
         self.run.calibrate()
         values = {}
-        for name in (name for name in linear_shapes(self.source) if name not in OUTER):
+        for name in (name for name in linear_shapes(self.source) if name not in OUTER_LINEARS):
             weights = float_matrix(self.source, name)
             values[name] = prune(weights, self.run.sensitivity(name).curvature, row.recipe.patterns[0]).values
         return ReplacedSource(self.source, values)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from adtrie.catalogue import Catalogue
 from adtrie.compress.pack import nearest_linear
 from adtrie.compress.plan import Choice
+from adtrie.config import OUTER_LINEARS
 from adtrie.format.codes import DENSE, PANEL_ROWS, num_panels
 from adtrie.format.panels import PackedLinear, pack, stream_bytes
 from adtrie.format.tensors import dense_values
@@ -147,7 +148,7 @@ def _packed(mlp: tuple[int, ...]) -> Callable[[str, Path], None]:
 
     def choose(name: str, size: tuple[int, int]) -> Choice:
         panels = num_panels(size[0])
-        if name in ("embed", "head"):
+        if name in OUTER_LINEARS:
             return Choice(name, 4, EMBEDDING_GROUP, ALL_DENSE * panels)
         kept = mlp if name.split(".")[-1] in ("gate", "up", "down") else ALL_DENSE
         return Choice(name, 4, GROUP, tuple(np.resize(kept, panels).tolist()))

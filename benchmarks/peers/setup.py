@@ -34,7 +34,8 @@ def peer_environment() -> dict[str, str]:
     """
     ours = ("PYTHONPATH", "PYTHONHOME")
     inherited = {name: value for name, value in os.environ.items() if name not in ours}
-    return inherited | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    tunables = [inherited.get("GLIBC_TUNABLES", ""), "glibc.malloc.hugetlb=1"]  # the last one counts
+    return inherited | {"GLIBC_TUNABLES": ":".join(filter(None, tunables))}
 
 
 def ensure_peer(name: str) -> Path:

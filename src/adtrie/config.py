@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adtrie.errors import InputError
 
+OUTER_LINEARS = ("embed", "head")  # those outside the blocks
 _PRICED_ROWS = 8_193  # rows whose prices are looked up once
 
 

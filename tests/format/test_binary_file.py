@@ -64,6 +64,21 @@ def test_what_does_not_fit_free_memory_is_mapped(
     assert file.load().tobytes() == path.read_bytes()
 
 
+def test_the_memory_of_a_container_counts(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = BinaryFile(path)
+    monkeypatch.setattr(binary_file, "_MEMORY", tmp_path / "missing")
+    monkeypatch.setattr(binary_file, "_CONTROL_GROUP", tmp_path)
+    (tmp_path / "memory.current").write_text("9000\n")
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 4000\nactive_file 7\n")
+    for limit, mapped in ((file.size + 5000, False), (file.size + 4999, True), (100, True), ("max", False)):
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+        data = file.load()
+        assert data.tobytes() == path.read_bytes()
+        assert (str(path) in _mapping_of(data.ctypes.data)) == mapped
+
+
 def _mapping_of(address: int) -> str:
     """The line of this process's memory map that `address` is in."""
     for line in Path("/proc/self/maps").read_text().splitlines():

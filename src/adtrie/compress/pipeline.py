@@ -34,13 +34,12 @@ from adtrie.compress.settings import Settings
 from adtrie.compress.sparsify import prune
 from adtrie.compress.ways import PanelMs, measure_linear, solve_linear
 from adtrie.compress.work_folder import WorkFolder
-from adtrie.config import QuantizedMatrix
+from adtrie.config import OUTER_LINEARS, QuantizedMatrix
 from adtrie.engine.source import WeightSource
 from adtrie.errors import InputError
 from adtrie.format.codes import CompressedLinear, check_grid, check_pattern, num_panels
 from adtrie.models.packed import canonical_shapes
 
-_OUTER = ("embed", "head")
 CURRENCY = "nats of divergence per answered token"
 Progress = Callable[[str, float], None]  # what is being done, share of all work that is done
 # Seconds of the parts for a model of 135M, for the progress only.
@@ -254,7 +253,9 @@ class Compression:
 
     def sensitivity(self, name: str) -> Sensitivity:
         """What an error in the linear `name` costs."""
-        group, part = ("embedding", name) if name in _OUTER else (name.split(".")[1], name.split(".")[2])
+        group, part = (
+            ("embedding", name) if name in OUTER_LINEARS else (name.split(".")[1], name.split(".")[2])
+        )
         with self._lock:
             # Linears are visited block by block: one block's statistics are worth keeping.
             if self._known[0] != group:
@@ -271,7 +272,7 @@ class Compression:
         """The model with `kept` of four weights of every linear of its blocks, not rounded; in memory."""
         self.calibrate()
         values: dict[str, NDArray[np.float32]] = {}
-        for name in (name for name in self.names() if name not in _OUTER):
+        for name in (name for name in self.names() if name not in OUTER_LINEARS):
             weights = float_matrix(self.source, name)
             values[name] = prune(weights, self.sensitivity(name).curvature, kept).values
         return ReplacedSource(self.source, values)

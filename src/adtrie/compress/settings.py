@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from adtrie.compress.linear import Method
 from adtrie.compress.measurements import Override, Resource
 from adtrie.compress.ways import Allowed
+from adtrie.config import OUTER_LINEARS
 from adtrie.errors import InputError
 
 
@@ -85,7 +86,7 @@ class Settings:
 
     def allowed(self, name: str) -> Allowed:
         """For the linear `name`."""
-        return self.embedding if name in ("embed", "head") else self.linears
+        return self.embedding if name in OUTER_LINEARS else self.linears
 
 
 def _uniform(kept: int, group: int, method: Method = "polish") -> Settings:

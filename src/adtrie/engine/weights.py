@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from adtrie.config import QuantizedMatrix
+from adtrie.config import OUTER_LINEARS, QuantizedMatrix
 from adtrie.errors import FormatError, InputError
 from adtrie.format.panels import PackedLinear, unpack
 from adtrie.format.tensors import Tensor
@@ -56,7 +56,7 @@ def stored_form(name: str, matrix: Tensor, weights: WeightFormat) -> Tensor:
         return unpack(matrix).dequantize() if floats else matrix
     if isinstance(matrix, QuantizedMatrix):
         _check_finite(name, matrix.scales, matrix.mins)
-        bits = 8 if name in ("embed", "head") else {"int4": 4}.get(weights, 8)
+        bits = 8 if name in OUTER_LINEARS else {"int4": 4}.get(weights, 8)
         keep = weights == "auto" or (not floats and matrix.bits <= bits)
         if keep and matrix.group % ACTIVATION_BLOCK == 0:
             return matrix
@@ -64,7 +64,7 @@ def stored_form(name: str, matrix: Tensor, weights: WeightFormat) -> Tensor:
     _check_finite(name, matrix)
     if floats or matrix.shape[1] % ACTIVATION_BLOCK:
         return matrix
-    return round_to_nearest(matrix, 4 if weights == "int4" and name not in ("embed", "head") else 8)
+    return round_to_nearest(matrix, 4 if weights == "int4" and name not in OUTER_LINEARS else 8)
 
 
 def round_to_nearest(

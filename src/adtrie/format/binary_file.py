@@ -26,6 +26,7 @@ _SAMPLE_BYTES = 4096
 _CHUNK_BYTES = 1 << 20
 _HUGE_PAGE_BYTES = 1 << 21
 _MEMORY = Path("/proc/meminfo")
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 class BinaryFile:
@@ -143,4 +144,15 @@ def _available_memory() -> int:
         found = re.search(r"^MemAvailable: +(\d+) kB$", _MEMORY.read_text(), re.MULTILINE)
     except OSError:
         found = None
-    return int(found[1]) << 10 if found else sys.maxsize
+    return min(int(found[1]) << 10 if found else sys.maxsize, _left_to_the_group())
+
+
+def _left_to_the_group() -> int:
+    """Bytes below the limit of a container (control group, version 2); cached files count as left."""
+    try:
+        limit, used = (int((_CONTROL_GROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        stat = (_CONTROL_GROUP / "memory.stat").read_text()
+    except (OSError, ValueError):  # no such group, or "max"
+        return sys.maxsize
+    found = re.search(r"^inactive_file (\d+)$", stat, re.MULTILINE)
+    return max(limit - used + (int(found[1]) if found else 0), 0)
