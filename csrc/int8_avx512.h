@@ -103,6 +103,21 @@ constexpr int kFewRows = 2;               // one tile that is done with a line s
 constexpr int64_t kStreamBytes = 3 << 10;  // how far ahead a single stream of weights is fetched for them
 inline bool is_stream(const GemmPlan& plan, int rows) { return plan.panels == 1 && rows <= kFewRows; }
 
+// The float sums of a tile over its groups: in registers where those of all rows and panels fit beside what a block needs,
+// for storing and reading them again after each group costs a tenth of the time.
+template <bool HELD, int R, int P>
+struct Totals {
+  vf sums[R][P];
+  ADTRIE_INLINE vf get(int r, int p) const { return sums[r][p]; }
+  ADTRIE_INLINE void set(int r, int p, vf sum) { sums[r][p] = sum; }
+};
+template <int R, int P>
+struct Totals<false, R, P> {
+  alignas(64) float sums[R][P][kPanel];
+  ADTRIE_INLINE vf get(int r, int p) const { return vload(sums[r][p]); }
+  ADTRIE_INLINE void set(int r, int p, vf sum) { vstore(sums[r][p], sum); }
+};
+
 // FETCH: weights further on are fetched meanwhile, evenly, so that reading and multiplying overlap.
 template <Format FORM, bool MINS, bool FETCH, int R, int P>
 __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int row, Turn turn, const Ahead<P>& ahead) {
@@ -114,12 +129,12 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
   const uint8_t* codes[P];
   ADTRIE_UNROLL
   for (int p = 0; p < P; ++p) codes[p] = stripes[p].codes;
-  alignas(64) float total[R][P][kPanel];
+  Totals<kDense, R, P> total;
   vf part[R][P];
   ADTRIE_UNROLL
   for (int r = 0; r < R; ++r)
     ADTRIE_UNROLL
-    for (int p = 0; p < P; ++p) part[r][p] = vset(0.0f), vstore(total[r][p], vset(0.0f));
+    for (int p = 0; p < P; ++p) part[r][p] = vset(0.0f), total.set(r, p, vset(0.0f));
   int in_group = 0, group = 0;
   // One panel after the other: fetched side by side they would be several streams.
   const int64_t bytes = panel_bytes(FORM, c.w.num_inputs);
@@ -137,9 +152,9 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
       const vf scale = vmul(vhalf(stripes[p].scales + group * kPanel), vset(kNibbles ? 0.0625f : 1.0f));
       ADTRIE_UNROLL
       for (int r = 0; r < R; ++r) {
-        vf sum = vfma(part[r][p], scale, vload(total[r][p]));
+        vf sum = vfma(part[r][p], scale, total.get(r, p));
         if (MINS) sum = vfma(vhalf(stripes[p].mins + group * kPanel), vset(weight[r]), sum);
-        vstore(total[r][p], sum);
+        total.set(r, p, sum);
         part[r][p] = vset(0.0f);
       }
     }
@@ -185,14 +200,20 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
     ADTRIE_UNROLL
     for (int p = 0; p < P; ++p) {
       float* out = c.y + (row + r) * c.ys + stripes[p].column;
-      vstore(out, c.add ? vadd(vload(out), vload(total[r][p])) : vload(total[r][p]));
+      vstore(out, c.add ? vadd(vload(out), total.get(r, p)) : total.get(r, p));
     }
 }
 
-// Rows and panels of a tile: as many as keep their sums in registers (dense), or share a decoded unit well.
+// Rows and panels of a tile: as many as keep their sums in registers (dense), or share a decoded unit well. Five dense
+// rows leave some of what they need in memory, but ten are two tiles of five instead of three.
 constexpr bool is_dense(Format form) { return form == Format::kQ4 || form == Format::kQ8; }
-constexpr int rows_of(Format form) { return is_dense(form) ? 4 : form == Format::kS24 ? 12 : 8; }
-constexpr int panels_of(Format form, int rows) { return is_dense(form) ? 3 : rows > 2 ? 1 : 2; }
+constexpr int most_rows_of(Format form) { return is_dense(form) ? 5 : form == Format::kS24 ? 12 : 8; }
+constexpr int panels_of(Format form, int rows) { return is_dense(form) || rows <= 2 ? 2 : 1; }
+constexpr int kFewTiles = 3;
+inline int rows_of(Format form, int rows) {
+  const int most = most_rows_of(form);
+  return is_dense(form) && rows > kFewTiles * most ? most - 1 : most;
+}
 
 // What is fetched while the panels of a series from `first` on are multiplied: those `far` panels further on.
 template <int P>
@@ -246,10 +267,10 @@ void dispatch_i8(const Tiles& t, int first, int count, int row, int rows, Turn t
 // A few panels at a time over all rows: later rows find the panels in a near cache.
 template <Format FORM, bool MINS>
 void panels_i8(const Call& c, const Series& series, int rows) {
-  constexpr int kRows = rows_of(FORM);
-  const int tiles = (rows + kRows - 1) / kRows, step = c.plan.panels, scales = c.w.num_inputs / c.w.group * kPanel;
+  constexpr int kMostRows = most_rows_of(FORM);
+  const int of_tile = rows_of(FORM, rows), tiles = (rows + of_tile - 1) / of_tile, step = c.plan.panels, scales = c.w.num_inputs / c.w.group * kPanel;
   const Tiles all = {c, series, step * c.plan.ahead, scales, panel_bytes(FORM, c.w.num_inputs), is_stream(c.plan, rows)};
-  const auto run = all.far > 0 ? dispatch_i8<FORM, MINS, true, kRows> : dispatch_i8<FORM, MINS, false, kRows>;
+  const auto run = all.far > 0 ? dispatch_i8<FORM, MINS, true, kMostRows> : dispatch_i8<FORM, MINS, false, kMostRows>;
   for (int i = 0; i < series.count; i += step)
     for (int t = 0; t < tiles; ++t) {
       const int row = rows * t / tiles, next = rows * (t + 1) / tiles;

@@ -7,8 +7,8 @@
 namespace adtrie {
 namespace {
 
-constexpr int kManyRows = 4, kManyPanels = 3;  // of a tile: its sums fill the registers
-constexpr int kPieceBlocks = 8;                // blocks of inputs of a piece: 3 panels x 256 inputs are 12 KiB
+constexpr int kManyRows = 4, kManyPanels = 2;  // of a tile: its sums fill the registers
+constexpr int kPieceBlocks = 16;               // blocks of inputs of a piece: 2 panels x 512 inputs are 16 KiB
 constexpr int kRowsAtOnce = 128;               // rows whose sums are held between pieces
 
 // A piece of the weights, widened, and what the rows need to know of it.
@@ -34,11 +34,11 @@ __attribute__((noinline)) void tile_many(const Piece& piece, const PieceRows& x,
   const uint8_t* codes[P];
   ADTRIE_UNROLL
   for (int p = 0; p < P; ++p) codes[p] = piece.codes[p];
-  vf part[R][P];
+  vf part[R][P], total[R][P];
   ADTRIE_UNROLL
   for (int r = 0; r < R; ++r)
     ADTRIE_UNROLL
-    for (int p = 0; p < P; ++p) part[r][p] = vset(0.0f);
+    for (int p = 0; p < P; ++p) part[r][p] = vset(0.0f), total[r][p] = vload(totals + (r * kManyPanels + p) * kPanel);
   int in_group = 0, group = 0;
   for (int b = 0; b < piece.blocks; ++b) {
     __m512i sums[R][P];
@@ -76,15 +76,17 @@ __attribute__((noinline)) void tile_many(const Piece& piece, const PieceRows& x,
       const vf scale = vload(piece.scales[p][group]);
       ADTRIE_UNROLL
       for (int r = 0; r < R; ++r) {
-        float* total = totals + (r * kManyPanels + p) * kPanel;
-        vf sum = vfma(part[r][p], scale, vload(total));
-        if (MINS) sum = vfma(vload(piece.mins[p][group]), vset(x.min_weights[r][group]), sum);
-        vstore(total, sum);
+        total[r][p] = vfma(part[r][p], scale, total[r][p]);
+        if (MINS) total[r][p] = vfma(vload(piece.mins[p][group]), vset(x.min_weights[r][group]), total[r][p]);
         if (!ONE) part[r][p] = vset(0.0f);
       }
     }
     in_group = 0, ++group;
   }
+  ADTRIE_UNROLL
+  for (int r = 0; r < R; ++r)
+    ADTRIE_UNROLL
+    for (int p = 0; p < P; ++p) vstore(totals + (r * kManyPanels + p) * kPanel, total[r][p]);
 }
 
 template <bool MINS, bool ONE, int R, int P>

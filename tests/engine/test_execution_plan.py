@@ -123,7 +123,7 @@ def test_full_search_measures_every_stage_and_replaces_the_short_one(llama: Chec
     assert Engine(llama, threads=1).plan().to_json() == plan.to_json()
 
 
-@pytest.mark.parametrize("name", ["adtrie", "machine", "cores", "model", "threads", "isa"])
+@pytest.mark.parametrize("name", ["adtrie", "revision", "machine", "cores", "model", "threads", "isa"])
 def test_a_plan_of_something_else_is_rebuilt(
     llama: Checkpoint, cache: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from adtrie import __version__, _core
 from adtrie.engine import execution_plan, latency, machine
 from adtrie.engine.execution_plan import ExecutionPlan, StageTime
 from adtrie.engine.plan import Limits, Option, Stage, fitting, search
-from adtrie.engine.plan_stages import Sizes, row_plan, schedule_array, settings_of, stages_of
+from adtrie.engine.plan_stages import REVISION, Sizes, row_plan, schedule_array, settings_of, stages_of
 
 if TYPE_CHECKING:
     from adtrie.engine.engine import Engine
@@ -98,6 +98,7 @@ def key_of(engine: Engine) -> dict[str, Any]:
     """All that a plan depends on; a plan for anything else is not used."""
     return {
         "adtrie": __version__,
+        "revision": REVISION,
         "machine": machine.processor(),
         "cores": os.cpu_count(),
         "model": engine.fingerprint,

@@ -17,10 +17,11 @@ from adtrie.engine.plan import Choice, Option, Stage
 GEMMS = ("qkv", "o", "gate_up", "down", "head")
 ROW_PLAN_NUMBERS = 6 + 4 * len(GEMMS)
 PANEL, BLOCK = 16, 32
-_TILE_PANELS, _AHEAD, _CHUNKS = (3, 6, 12), (0, 1, 2), (4, 8, 12, 24)
+REVISION = 2  # of kernels and options: an older plan would still hold, but no longer be the best
+_TILE_PANELS, _AHEAD, _CHUNKS = (2, 6, 12), (0, 1, 2), (4, 8, 12, 24)
 _CACHES = {0: "", 1: " into the first cache"}  # that weights are fetched to; else the second
 _ONE_STREAM = 1  # panel at a time: some processors fetch a single stream ahead better than we could
-_WIDENED = 3 * 256 * PANEL  # bytes of a piece of widened codes
+_WIDENED = 2 * 512 * PANEL  # bytes of a piece of widened codes
 MET = "met"  # all threads have ended what comes before
 FEW = 4  # rows up to which widening codes cannot pay
 STREAMED = 16  # rows up to which reading the weights is a large part
@@ -59,7 +60,7 @@ def gemm_options(rows: int, width: int, quick: bool, needs: str = MET) -> tuple[
             Option(
                 f"widened codes, fetched {distance} ahead",
                 {"widen": 1, "panels": 6, "ahead": distance, "near": 0},
-                _WIDENED + rows * 256,
+                _WIDENED + rows * 512,
                 needs,
                 "panels",
             )
