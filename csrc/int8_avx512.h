@@ -6,19 +6,10 @@
 // start value -zero * sum(x). Survivors are the signed operand, 16 * (code - 8): the activations that one byte
 // shuffle gathers are x + 128, and 128 * sum(weights) is taken off, computed once for all rows of a tile.
 #pragma once
-#include "survivors_avx512.h"
+#include "tile_pairs_avx512.h"
 
 namespace adtrie {
 namespace {
-
-struct Call {
-  const Panels& w;
-  const Int8Rows& x;
-  float* y;
-  int64_t ys;
-  bool add;
-  const GemmPlan& plan;
-};
 
 // Integer sums of one block, dense: sums[r][p], 16-fold where the codes are nibbles.
 template <bool NIBBLES, bool MINS, int R, int P>
@@ -85,19 +76,6 @@ inline float scaled_sum(TileRows x, int r, int begin, int end) {
     sum = std::fma(static_cast<float>(x.sums[r * x.blocks + b]), x.scales[r * x.blocks + b], sum);
   return sum;
 }
-
-// Which of the tiles of rows over one piece of the weights this is: they take turns in fetching lines further on.
-struct Turn {
-  int index, count;
-};
-
-// What a tile of P panels fetches while it multiplies: codes of as many panels further on, one panel after the other,
-// and the scales of those that take its place. Scales are a stream of their own, too slow a one for the processor.
-template <int P>
-struct Ahead {
-  const uint8_t* codes[P];
-  int64_t scales[P];  // how far from those in use
-};
 
 constexpr int kFewRows = 2;               // one tile that is done with a line sooner than the next one comes from memory
 constexpr int64_t kStreamBytes = 3 << 10;  // how far ahead a single stream of weights is fetched for them
@@ -250,6 +228,8 @@ ADTRIE_INLINE inline void run_tile(const Tiles& t, int first, int row, Turn turn
     const bool goes_on = first + 1 < t.series.count || t.series.next.codes == own + t.bytes;
     if (P == 1 && t.stream && goes_on) ahead.codes[0] = own + t.call.plan.ahead * kStreamBytes;
   }
+  if constexpr (!is_dense(FORM) && P == 1 && R > kFewRows)
+    if (t.call.w.group == 2 * kBlock) return tile_pairs<FORM, FETCH, R>(t.call, t.series.stripes[first], row, turn, ahead);
   tile_i8<FORM, MINS, FETCH, R, P>(t.call, t.series.stripes + first, row, turn, ahead);
 }
 
@@ -268,7 +248,8 @@ void dispatch_i8(const Tiles& t, int first, int count, int row, int rows, Turn t
 template <Format FORM, bool MINS>
 void panels_i8(const Call& c, const Series& series, int rows) {
   constexpr int kMostRows = most_rows_of(FORM);
-  const int of_tile = rows_of(FORM, rows), tiles = (rows + of_tile - 1) / of_tile, step = c.plan.panels, scales = c.w.num_inputs / c.w.group * kPanel;
+  const int of_tile = rows_of(FORM, rows), tiles = (rows + of_tile - 1) / of_tile;
+  const int step = c.plan.panels, scales = c.w.num_inputs / c.w.group * kPanel;
   const Tiles all = {c, series, step * c.plan.ahead, scales, panel_bytes(FORM, c.w.num_inputs), is_stream(c.plan, rows)};
   const auto run = all.far > 0 ? dispatch_i8<FORM, MINS, true, kMostRows> : dispatch_i8<FORM, MINS, false, kMostRows>;
   for (int i = 0; i < series.count; i += step)

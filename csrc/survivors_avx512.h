@@ -16,6 +16,7 @@ struct Tables {
   Tables(const uint8_t* row, int64_t input, int64_t to_turned)
       : plain(load64(row + input / 64 * 64)), turned(load64(row + input / 64 * 64 + to_turned)) {}
   ADTRIE_INLINE __m512i of(int step, int) const { return step % 2 ? turned : plain; }
+  ADTRIE_INLINE const Tables& second_block() const { return *this; }  // of a pair, from those of the first
 };
 inline __m512i gathered(__m512i table, __m512i index) { return _mm512_permutexvar_epi8(index, table); }
 #else
@@ -23,6 +24,7 @@ struct Tables {
   const uint8_t* at;
   int64_t to_turned;
   Tables(const uint8_t* row, int64_t input, int64_t distance) : at(row + input), to_turned(distance) {}
+  ADTRIE_INLINE Tables second_block() const { return {at, kBlock, to_turned}; }
   ADTRIE_INLINE __m512i of(int step, int sixteen) const {
     const uint8_t* table = at + sixteen * 16 + (step % 2 ? to_turned : 0);
     return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));

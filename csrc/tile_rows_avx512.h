@@ -1,4 +1,4 @@
-// How the activations of a tile of the 512-bit kernels and its codes come into registers.
+// What a tile of the 512-bit kernels is given, and how its activations and codes come into registers.
 #pragma once
 #include <cmath>
 #include <cstring>
@@ -24,6 +24,28 @@ inline __m512i load64(const uint8_t* p) {
   asm("" : "+v"(v));
   return v;
 }
+
+struct Call {
+  const Panels& w;
+  const Int8Rows& x;
+  float* y;
+  int64_t ys;
+  bool add;
+  const GemmPlan& plan;
+};
+
+// Which of the tiles of rows over one piece of the weights this is: they take turns in fetching lines further on.
+struct Turn {
+  int index, count;
+};
+
+// What a tile of P panels fetches while it multiplies: codes of as many panels further on, one panel after the other,
+// and the scales of those that take its place. Scales are a stream of their own, too slow a one for the processor.
+template <int P>
+struct Ahead {
+  const uint8_t* codes[P];
+  int64_t scales[P];  // how far from those in use
+};
 
 }  // namespace
 }  // namespace adtrie
