@@ -81,8 +81,8 @@ constexpr int kFewRows = 2;               // one tile that is done with a line s
 constexpr int64_t kStreamBytes = 3 << 10;  // how far ahead a single stream of weights is fetched for them
 inline bool is_stream(const GemmPlan& plan, int rows) { return plan.panels == 1 && rows <= kFewRows; }
 
-// The float sums of a tile over its groups: in registers where those of all rows and panels fit beside what a block needs,
-// for storing and reading them again after each group costs a tenth of the time.
+// The float sums of a tile over its groups: in registers where those of all rows and panels fit beside what a block
+// needs, for storing and reading them again after each group costs a tenth of the time.
 template <bool HELD, int R, int P>
 struct Totals {
   vf sums[R][P];
