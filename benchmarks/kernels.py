@@ -41,8 +41,15 @@ BARS = {
 # Panels at a time, how many times that far ahead weights are fetched, whether into the first cache: each
 # kernel has its best of these.
 WAYS = (
-    *((1, 0, False), (1, 1, False), (2, 1, False), (3, 1, False), (6, 1, False), (6, 2, False)),
-    *((2, 1, True), (3, 1, True), (6, 1, True)),
+    (1, 0, False),
+    (1, 1, False),
+    (2, 1, False),
+    (3, 1, False),
+    (6, 1, False),
+    (6, 2, False),
+    (2, 1, True),
+    (3, 1, True),
+    (6, 1, True),
 )
 DENSE_BAR = 0.8  # of read bandwidth, dense INT4 with one row
 

@@ -1,5 +1,5 @@
-// The activations of a tile, and what sparse panels gather from (Int8Rows::gather): what the kernels of 256 and 512 bits
-// share.
+// A call, the activations of a tile, and what sparse panels gather from (Int8Rows::gather): what the kernels of 256 and
+// 512 bits share.
 #pragma once
 #include <immintrin.h>
 
@@ -14,6 +14,16 @@ template <typename T>
 ADTRIE_INLINE inline void fetch(const T* at, _mm_hint hint) {
   _mm_prefetch(reinterpret_cast<const char*>(at), hint);
 }
+
+// What multiplies with 8-bit activations is given.
+struct Call {
+  const Panels& w;
+  const Int8Rows& x;
+  float* y;
+  int64_t ys;
+  bool add;
+  const GemmPlan& plan;
+};
 
 // The activations of a tile, from its first row on. By value, so that stores need not reload it.
 struct TileRows {

@@ -5,14 +5,6 @@
 namespace adtrie {
 namespace {
 
-struct Call {
-  const Panels& w;
-  const Int8Rows& x;
-  float* y;
-  int64_t ys;
-  bool add;
-};
-
 inline __m256i load32(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 inline __m256i broadcast4(const int8_t* p) {
   int32_t four;
@@ -189,8 +181,8 @@ void panels_i8(const Call& c, const Stripe* stripes, int count, int rows) {
 }
 
 void gemm_q_i8(const Panels& w, int begin, int end, const Int8Rows& x, int rows, float* y, int64_t ys, bool add,
-               const GemmPlan&, Reading) {
-  const Call call = {w, x, y, ys, add};
+               const GemmPlan& plan, Reading) {
+  const Call call = {w, x, y, ys, add, plan};
   for_each_form(w, begin, end, {}, [&](const Series& series) {
     const auto& [form, stripes, count, next] = series;
     auto run = form == Format::kS24   ? panels_i8<Format::kS24, false>

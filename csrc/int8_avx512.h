@@ -147,10 +147,8 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
       }
       if (kStream)
         fetch(line, _MM_HINT_NTA);
-      else if (c.plan.near)
-        fetch(line, _MM_HINT_T0);
       else
-        fetch(line, _MM_HINT_T1);
+        fetch_line(line, c.plan);
     }
     if constexpr (kDense) {
       __m512i sums[R][P];
@@ -176,10 +174,7 @@ __attribute__((noinline)) void tile_i8(const Call& c, const Stripe* stripes, int
   ADTRIE_UNROLL
   for (int r = 0; r < R; ++r)
     ADTRIE_UNROLL
-    for (int p = 0; p < P; ++p) {
-      float* out = c.y + (row + r) * c.ys + stripes[p].column;
-      vstore(out, c.add ? vadd(vload(out), total.get(r, p)) : total.get(r, p));
-    }
+    for (int p = 0; p < P; ++p) put(c, row + r, stripes[p].column, total.get(r, p));
 }
 
 // Rows and panels of a tile: as many as keep their sums in registers (dense), or share a decoded unit well. Five dense

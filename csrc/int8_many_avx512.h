@@ -172,10 +172,7 @@ void few_panels(const Call& c, const Stripe* stripes, int panels, const uint8_t*
     }
   }
   for (int r = 0; r < rows; ++r)
-    for (int p = 0; p < panels; ++p) {
-      float* out = c.y + (first + r) * c.ys + stripes[p].column;
-      vstore(out, c.add ? vadd(vload(out), vload(totals[r][p])) : vload(totals[r][p]));
-    }
+    for (int p = 0; p < panels; ++p) put(c, first + r, stripes[p].column, vload(totals[r][p]));
 }
 
 template <bool NIBBLES, bool MINS>

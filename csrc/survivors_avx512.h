@@ -73,39 +73,47 @@ ADTRIE_INLINE inline Unit decode_unit(const uint8_t* codes, int block) {
   return u;
 }
 
+// The integer sums of one block for a row: COUNT steps of a unit from FIRST on, added to `sum`.
+template <int KEPT, int FIRST, int COUNT>
+ADTRIE_INLINE inline __m512i sum_of(const Tables& tables, const Unit& unit, __m512i sum) {
+  ADTRIE_UNROLL
+  for (int s = FIRST; s < FIRST + COUNT; ++s)
+    sum = _mm512_dpbusd_epi32(sum, gathered(tables.of(s, sixteen_of<KEPT>(s)), unit.index[s]), unit.weight[s]);
+  return sum;
+}
+
+// What 128 in place of each activation gives in these steps.
+template <int FIRST, int COUNT>
+ADTRIE_INLINE inline __m512i offset_of(const Unit& unit) {
+  __m512i sum = _mm512_setzero_si512();
+  ADTRIE_UNROLL
+  for (int s = FIRST; s < FIRST + COUNT; ++s)
+    sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(static_cast<char>(128)), unit.weight[s]);
+  return sum;
+}
+
 // part[r][p] += step of the row's activation block times the integers of the block that steps [FIRST, FIRST + COUNT)
 // of a unit make, 16-fold. `input`: where the unit's inputs begin. A row's sums become floats at once: those of all rows
 // would not fit the registers, and storing whole vectors is dear.
 template <int KEPT, int FIRST, int COUNT, int R, int P>
 ADTRIE_INLINE inline void sparse_block(TileRows x, const Unit* units, int64_t input, int block, vf part[R][P]) {
   constexpr bool kStart = R > 2;  // many rows: the offset is their start; few: a chain of its own, taken off last
-  const __m512i half = _mm512_set1_epi8(static_cast<char>(128)), zero = _mm512_setzero_si512();
+  const __m512i zero = _mm512_setzero_si512();
   __m512i offset[P];
   ADTRIE_UNROLL
   for (int p = 0; p < P; ++p) {
-    offset[p] = zero;
-    ADTRIE_UNROLL
-    for (int s = FIRST; s < FIRST + COUNT; ++s) offset[p] = _mm512_dpbusd_epi32(offset[p], half, units[p].weight[s]);
+    offset[p] = offset_of<FIRST, COUNT>(units[p]);
     if (kStart) offset[p] = _mm512_sub_epi32(zero, offset[p]);
   }
   ADTRIE_UNROLL
   for (int r = 0; r < R; ++r) {
     const Tables tables(x.gather + 2 * r * x.stride, input, x.stride);
     const vf step = vset(x.scales[r * x.blocks + block]);
-    __m512i sums[P];
-    ADTRIE_UNROLL
-    for (int p = 0; p < P; ++p) sums[p] = kStart ? offset[p] : zero;
-    ADTRIE_UNROLL
-    for (int s = FIRST; s < FIRST + COUNT; ++s) {
-      const __m512i table = tables.of(s, sixteen_of<KEPT>(s));
-      ADTRIE_UNROLL
-      for (int p = 0; p < P; ++p)
-        sums[p] = _mm512_dpbusd_epi32(sums[p], gathered(table, units[p].index[s]), units[p].weight[s]);
-    }
     ADTRIE_UNROLL
     for (int p = 0; p < P; ++p) {
-      if (!kStart) sums[p] = _mm512_sub_epi32(sums[p], offset[p]);
-      part[r][p] = vfma(_mm512_cvtepi32_ps(sums[p]), step, part[r][p]);
+      __m512i sum = sum_of<KEPT, FIRST, COUNT>(tables, units[p], kStart ? offset[p] : zero);
+      if (!kStart) sum = _mm512_sub_epi32(sum, offset[p]);
+      part[r][p] = vfma(_mm512_cvtepi32_ps(sum), step, part[r][p]);
     }
   }
 }

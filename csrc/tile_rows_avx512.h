@@ -1,4 +1,4 @@
-// What a tile of the 512-bit kernels is given, and how its activations and codes come into registers.
+// What a tile of the 512-bit kernels fetches and stores, and how its activations and codes come into registers.
 #pragma once
 #include <cmath>
 #include <cstring>
@@ -25,14 +25,17 @@ inline __m512i load64(const uint8_t* p) {
   return v;
 }
 
-struct Call {
-  const Panels& w;
-  const Int8Rows& x;
-  float* y;
-  int64_t ys;
-  bool add;
-  const GemmPlan& plan;
-};
+ADTRIE_INLINE inline void put(const Call& c, int row, int column, vf sum) {
+  float* out = c.y + row * c.ys + column;
+  vstore(out, c.add ? vadd(vload(out), sum) : sum);
+}
+
+ADTRIE_INLINE inline void fetch_line(const uint8_t* line, const GemmPlan& plan) {
+  if (plan.near)
+    fetch(line, _MM_HINT_T0);
+  else
+    fetch(line, _MM_HINT_T1);
+}
 
 // Which of the tiles of rows over one piece of the weights this is: they take turns in fetching lines further on.
 struct Turn {

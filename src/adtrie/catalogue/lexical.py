@@ -55,7 +55,7 @@ class LexicalIndex:
         """float32[num_texts], 0 to 1; all 0 where the query shares no gram with any text."""
         if native.trie is None:
             return self.plain_cosines(query)
-        letters, _ = _letters([_words(query)])
+        letters = _letters(_words(query))
         of_count = 1 + np.log(np.arange(1, letters.size + 1))
         index = self._grams, self._rarity, self._ptr, self._docs, self._weights, self.num_texts
         return native.trie.cosines(letters, of_count, *index)
@@ -105,15 +105,15 @@ def _words(text: str) -> list[str]:
     return [f" {word} " for word in text.lower().split()]
 
 
-def _letters(words: Sequence[Sequence[str]]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Code points of all words, and how many each word has."""
-    letters = np.frombuffer("".join(map("".join, words)).encode("utf-32-le", "surrogatepass"), np.uint32)
-    return letters, np.array([len(word) for row in words for word in row], np.int64)
+def _letters(words: Sequence[str]) -> NDArray[np.uint32]:
+    """Code points of all words, one after the other."""
+    return np.frombuffer("".join(words).encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
 def _counted_chunk(texts: Sequence[str]) -> tuple[NDArray[np.int64], Hashes, NDArray[np.int64]]:
     words = [_words(text) for text in texts]
-    letters, lengths = _letters(words)
+    letters = _letters([word for row in words for word in row])
+    lengths = np.array([len(word) for row in words for word in row], np.int64)
     owner = np.repeat(np.arange(len(texts)), [sum(map(len, row)) for row in words])
     room = np.repeat(np.cumsum(lengths), lengths) - np.arange(letters.size)  # letters left in the word
     docs, grams = [], []

@@ -45,8 +45,8 @@ class Budget:
             return np.asarray(FORWARD_AS_ROWS + np.arange(1.0, limit + 1))
         if self.prefer == "forwards":
             return np.ones(limit)
-        price = self.cost.first(paid + max(limit, 1) + 1)
-        return np.asarray(price[paid + 1 :][:limit] - (price[paid + 1] - price[1]))
+        price = self.cost.first(paid + limit + 2)
+        return np.asarray(price[paid + 1 : -1] - (price[paid + 1] - price[1]))
 
     def forward(self, rows: int, run: Callable[[], None]) -> None:
         """Runs one forward of so many rows, timed where there is a deadline."""

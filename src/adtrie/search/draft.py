@@ -113,7 +113,7 @@ def _grow(tree: _Tree, writing: Writing, tables: Sequence[NGrams], cost: RowCost
     """
     base, max_depth = len(tree.tokens), writing.rules.max_tokens - 1 - len(writing.tokens)
     history = [START, *writing.tokens]
-    milliseconds = cost.ms_of(base + np.arange(max(max_draft, 0) + 1)).tolist()
+    milliseconds = cost.first(base + max(max_draft, 0) + 1)[base:].tolist()
     heap: list[tuple[float, int, int, int, tuple[int, ...]]] = []
     serial = itertools.count()  # orders equal chances; older first
     parent, chance, expected = base - 1, 1.0, 1.0
