@@ -279,7 +279,9 @@ void Cache::keep_rows(const std::vector<int>& asked) {
     s.run_ptr[j] = static_cast<int>(runs);
     for (int i = begin; i < end; ++i) s.runs[runs++] = s.runs[i];
   }
-  s.run_ptr[asked.size()] = static_cast<int>(runs);
+  s.run_ptr.resize(asked.size() + 1);
+  s.run_ptr.back() = static_cast<int>(runs);
+  s.collect_paths();
 }
 
 }  // namespace adtrie

@@ -125,19 +125,45 @@ struct Run {
 };
 
 constexpr int kMaxQueries = 8;  // queries of one attention tile: two vectors of sums of each fit the registers
+constexpr int kGroupRows = 16;  // rows whose apart keys are scored in common, one in each lane
 
-// Queries of a few rows that share one key/value head, rows ascending, `heads` queries per row.
-// q[i] [D] already scaled, out[i] [D]; runs[r] is the path of row r; D % 16 == 0.
-// keys [row/16][D][16]; values [row][D]; scores: scratch [rows * heads, ld], ld >= path length rounded up to 16.
+// One key of each row at most, of one block of 16 cache rows: row r of the group has key lane[r] at place at[r] of its
+// path behind what the group shares, -1: none (and lane 0).
+struct TailPass {
+  int32_t lane[kGroupRows], at[kGroupRows];
+};
+
+// A block of 16 cache rows in which rows [first_row, last_row) of a group have keys apart, and its passes.
+struct TailBlock {
+  int32_t number, first_row, last_row, first_pass, num_passes;
+};
+
+// Rows of one forward that begin at the same cache row, and what of their paths they do not share.
+struct RowGroup {
+  int32_t begin, end;   // rows of the forward, at most kGroupRows
+  int32_t shared;       // keys of the first run that all of them have
+  int32_t tail_stride;  // longest path without what is shared, rounded up to 16
+  int32_t first_block, num_blocks;
+};
+
+// Queries of rows [begin, end) of a group that share one key/value head, `heads` for each row; d % 16 == 0.
+// q of row r and head h: q + r * q_stride + h * d, already scaled; out likewise with [heads][d] for each row from begin on.
+// keys [row/16][d][16]; values [row][d]. Scratch: scores [kMaxQueries, ld], ld >= the longest path rounded up to 16;
+// tails [kGroupRows * heads, tail_stride]; turned [heads, d, kGroupRows].
 struct AttendTile {
-  int num_rows, heads, d;
-  const float* q[kMaxQueries];
-  float* out[kMaxQueries];
-  const Run* runs[kMaxQueries];
-  int num_runs[kMaxQueries];
+  int begin, end, heads, d;
+  const float* q;
+  int64_t q_stride;
+  float* out;
+  const Run* runs;
+  const int* run_ptr;  // runs of row r: run_ptr[r] to run_ptr[r + 1]
+  int shared, tail_stride;
+  const TailBlock* blocks;
+  int num_blocks;
+  const TailPass* passes;  // of all blocks
   const float* keys;
   const float* values;
-  float* scores;
+  float *scores, *tails, *turned;
   int64_t ld;
 };
 
@@ -178,7 +204,7 @@ struct KernelTable {
   // Rotary embedding of one head in place: (a, b) of the halves -> (a cos - b sin, b cos + a sin), no fused sums.
   void (*rotate)(float* head, const float* cosine, const float* sine, int half);
   void (*swiglu)(const float* gate, const float* up, int n, float* y);
-  // Softmax attention of a tile of queries over the rows of their paths; rows * heads <= kMaxQueries.
+  // Softmax attention of queries over the rows of their paths; heads <= kMaxQueries.
   void (*attend)(const AttendTile&);
   // max and sum(exp(x - max)) of x[0..n).
   void (*log_sum_exp)(const float* x, int n, float* max, float* sum);

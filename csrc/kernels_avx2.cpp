@@ -19,6 +19,15 @@ inline vf vquotient(vf a, vf b) { return _mm256_div_ps(a, b); }
 inline vf vmax(vf a, vf b) { return _mm256_max_ps(a, b); }
 inline vf vmin(vf a, vf b) { return _mm256_min_ps(a, b); }
 inline vf vfma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+template <typename Join>
+inline float across(vf a, const Join& join) {
+  __m128 x = join(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  x = join(x, _mm_movehl_ps(x, x));
+  return _mm_cvtss_f32(join(x, _mm_movehdup_ps(x)));
+}
+// Of all lanes, the upper half joined to the lower at each step.
+inline float vsum(vf a) { return across(a, [](__m128 x, __m128 y) { return _mm_add_ps(x, y); }); }
+inline float vtop(vf a) { return across(a, [](__m128 x, __m128 y) { return _mm_max_ps(x, y); }); }
 inline vf vround(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline vf vscale2(vf a, vf n) {  // n in [-126, 127]
   const __m256i bias = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
@@ -30,6 +39,16 @@ inline vf vcode(const uint8_t* p, int j, int nibble, int zero) {
   const __m256i code = _mm256_and_si256(_mm256_srli_epi32(word, 8 * j + (nibble == 1 ? 4 : 0)),
                                         _mm256_set1_epi32(nibble < 0 ? 255 : 15));
   return _mm256_cvtepi32_ps(_mm256_sub_epi32(code, _mm256_set1_epi32(zero)));
+}
+using vi = __m256i;
+inline vi vlanes(const int32_t* lanes) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lanes)); }
+inline vf vpick(const float* p, vi lanes) {  // a permutation takes the lowest three bits, a blend the sign
+  const __m256 low = _mm256_permutevar8x32_ps(vload(p), lanes), high = _mm256_permutevar8x32_ps(vload(p + 8), lanes);
+  return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(lanes, 28)));
+}
+inline void vturn(const float* const* rows, int at, float* out) {
+  for (int r = 0; r < 16; ++r)
+    for (int c = 0; c < 16; ++c) out[c * 16 + r] = rows[r][at + c];
 }
 inline vf vbf16(const uint8_t* p, int odd) {
   const __m256i pair = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));

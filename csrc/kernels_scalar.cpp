@@ -19,6 +19,8 @@ inline vf vquotient(vf a, vf b) { return a / b; }
 inline vf vmax(vf a, vf b) { return a > b ? a : b; }
 inline vf vmin(vf a, vf b) { return a < b ? a : b; }
 inline vf vfma(vf a, vf b, vf c) { return a * b + c; }
+inline float vsum(vf a) { return a; }
+inline float vtop(vf a) { return a; }
 inline vf vround(vf a) { return std::nearbyint(a); }
 inline vf vscale2(vf a, vf n) { return std::ldexp(a, static_cast<int>(n)); }
 
@@ -34,6 +36,14 @@ inline float half_to_float(uint16_t h) {
   return out;
 }
 inline vf vhalf(const uint16_t* p) { return half_to_float(*p); }
+
+using vi = int32_t;
+inline vi vlanes(const int32_t* lanes) { return *lanes; }
+inline vf vpick(const float* p, vi lane) { return p[lane]; }
+inline void vturn(const float* const* rows, int at, float* out) {
+  for (int r = 0; r < 16; ++r)
+    for (int c = 0; c < 16; ++c) out[c * 16 + r] = rows[r][at + c];
+}
 
 // Code of one output: byte j of its four, low (0) or high (1) nibble or the whole byte (-1), minus zero.
 inline vf vcode(const uint8_t* p, int j, int nibble, int zero) {

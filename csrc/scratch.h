@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "linear.h"
+#include "paths.h"
 #include "transformer.h"
 
 namespace adtrie {
@@ -11,7 +12,7 @@ namespace adtrie {
 struct Cache::Scratch {
   // Of one thread, except that local[0].normed and .prepared are shared by all where inputs are not prepared alone.
   struct Local {
-    Lines<float> normed, scores, out, gate, up;
+    Lines<float> normed, scores, tails, turned, out, gate, up;
     PreparedRows prepared;
   };
   int hidden, q_width, kv_width, inner;  // padded column counts
@@ -20,12 +21,14 @@ struct Cache::Scratch {
   PreparedRows for_o, for_down;
   std::vector<Local> local;
   std::vector<Run> runs;
+  Paths paths;
   std::vector<int> run_ptr, asked;  // asked: rows of the pass whose hidden states are wanted
 
   Scratch(const Shape& s, int head_stride, int num_threads)
       : hidden(padded(s.hidden)), q_width(padded(s.num_heads * s.head_size)),
         kv_width(padded(s.num_kv_heads * s.head_size)), inner(padded(s.intermediate)), local(num_threads) {
-    for (Local& own : local) own.out.resize(static_cast<size_t>(kMaxQueries) * head_stride);
+    for (Local& own : local) 
+      own.out.resize(static_cast<size_t>(kGroupRows) * kMaxQueries * head_stride), own.turned.resize(own.out.size());
   }
 
   static void grow(Lines<float>& v, int rows, int64_t columns) {
@@ -46,6 +49,12 @@ struct Cache::Scratch {
       grow(local[i].gate, rows, std::min(gate, inner + kBlock)), grow(local[i].up, rows, std::min(gate, inner + kBlock));
       if (i == 0 || alone(plan)) grow(local[i].normed, rows, hidden);
     }
+  }
+
+  // Of the runs as they are now: rows that stand next to each other share less when some between them are left out.
+  void collect_paths() {
+    paths.collect(runs, run_ptr);
+    for (Local& own : local) grow(own.tails, kGroupRows * kMaxQueries, paths.longest_tail);
   }
 
   void resize_prepared(const KernelTable& kernels, const Shape& s, int rows, const RowPlan& plan, bool gather) {

@@ -68,6 +68,7 @@ void Cache::collect_runs(const int32_t* places, int num_tokens) {
     std::reverse(s.runs.begin() + begin, s.runs.end());
     s.run_ptr.push_back(static_cast<int>(s.runs.size()));
   }
+  s.collect_paths();
 }
 
 // Start of a pass: embeddings and rotary angles of rows [range).
@@ -151,33 +152,30 @@ bool Cache::attends_prepared(int index) const {
   return form == Activations::kBF16 || (form == Activations::kI8 && model_.shape().head_size % kBlock == 0);
 }
 
-// Items are (rows, query heads of one key/value head) that fit one tile, all rows of a head before the next, which keeps
-// its keys and values near; single heads when there are few rows, so that all threads get some. Where the rows are one
-// tile, heads of one key/value head are shared out too: of three groups one of two threads would have two. Rows of a tile
-// must begin at the same cache row, as those of one request do.
+// Threads take rows of a head after those of the head before, which keeps keys and values near. Where the rows fit one
+// tile of queries, heads are shared out, also those of one key/value head: of three such one of two threads would have two.
 void Cache::attend_rows(int index, int num_tokens, int thread, int num_threads) {
   const Shape& shape = model_.shape();
   const int shared = shape.num_heads / shape.num_kv_heads;
-  const bool single_heads = num_tokens * shape.num_kv_heads < num_threads || shared > kMaxQueries;
-  const int heads = single_heads ? 1 : shared, groups = shape.num_heads / heads;
-  const int tile_rows = single_heads ? 1 : kMaxQueries / heads, tiles = (num_tokens + tile_rows - 1) / tile_rows;
-  if (tiles == 1) {
+  const int heads = shared > kMaxQueries ? 1 : shared, tile_rows = kMaxQueries / heads;
+  if (num_tokens <= tile_rows) {
     const Range own = split(shape.num_heads, thread, num_threads);
     for (int head = own.begin, end; head < own.end; head = end) {
       end = std::min((head / heads + 1) * heads, own.end);
-      attend_tile(index, {0, num_tokens}, {head, end}, thread);
+      attend_heads(index, {0, num_tokens}, {head, end}, thread);
     }
     return;
   }
-  const Range items = split(tiles * groups, thread, num_threads);
-  for (int item = items.begin; item < items.end; ++item) {
-    const int head = item / tiles * heads, begin = item % tiles * tile_rows;
-    attend_tile(index, {begin, std::min(begin + tile_rows, num_tokens)}, {head, head + heads}, thread);
+  const Range own = split(shape.num_heads / heads * num_tokens, thread, num_threads);
+  for (int item = own.begin, end; item < own.end; item = end) {
+    const int first = item / num_tokens * num_tokens, head = item / num_tokens * heads;
+    end = std::min(first + num_tokens, own.end);
+    attend_heads(index, {item - first, end - first}, {head, head + heads}, thread);
   }
 }
 
-// Rows and query heads that fit one tile; the heads have their keys in common.
-void Cache::attend_tile(int index, Range rows, Range of_heads, int thread) {
+// Rows of any groups, and heads that have their keys in common.
+void Cache::attend_heads(int index, Range rows, Range of_heads, int thread) {
   Scratch& s = *scratch_;
   const Shape& shape = model_.shape();
   const int stride = model_.head_stride(), kv = of_heads.begin / (shape.num_heads / shape.num_kv_heads);
@@ -186,29 +184,29 @@ void Cache::attend_tile(int index, Range rows, Range of_heads, int thread) {
   const Panels& o = model_.layers[index].o;
   Scratch::Local& own = s.local[thread];
   AttendTile tile{};
-  tile.heads = heads, tile.d = stride, tile.scores = own.scores.data(), tile.ld = s.path_stride;
+  tile.heads = heads, tile.d = stride, tile.ld = s.path_stride;
   tile.keys = keys(index, kv), tile.values = values(index, kv);
-  for (int r = rows.begin; r < rows.end;) {
-    const int first = r;
-    for (tile.num_rows = 0; r < rows.end && s.runs[s.run_ptr[r]].start == s.runs[s.run_ptr[first]].start; ++r) {
-      tile.runs[tile.num_rows] = s.runs.data() + s.run_ptr[r];
-      tile.num_runs[tile.num_rows] = s.run_ptr[r + 1] - s.run_ptr[r];
-      for (int h = 0; h < heads; ++h) {
-        tile.q[tile.num_rows * heads + h] =
-            s.rotated.data() + (static_cast<int64_t>(r) * shape.num_heads + head + h) * stride;
-        tile.out[tile.num_rows * heads + h] = own.out.data() + (tile.num_rows * heads + h) * stride;
-      }
-      ++tile.num_rows;
-    }
+  tile.q_stride = static_cast<int64_t>(shape.num_heads) * stride;
+  tile.runs = s.runs.data(), tile.passes = s.paths.passes.data();
+  tile.out = own.out.data(), tile.scores = own.scores.data(), tile.tails = own.tails.data(), tile.turned = own.turned.data();
+  for (const RowGroup& group : s.paths.groups) {
+    const Range part = {std::max(rows.begin, group.begin), std::min(rows.end, group.end)};
+    if (part.begin >= part.end) continue;
+    tile.begin = part.begin - group.begin, tile.end = part.end - group.begin;
+    tile.q = s.rotated.data() + group.begin * tile.q_stride + static_cast<int64_t>(head) * stride;
+    tile.run_ptr = s.run_ptr.data() + group.begin;
+    tile.shared = group.shared, tile.tail_stride = group.tail_stride;
+    tile.blocks = s.paths.blocks.data() + group.first_block, tile.num_blocks = group.num_blocks;
     model_.kernels().attend(tile);
-    for (int i = 0; i < tile.num_rows * heads; ++i) {
-      float* out = s.attended.data() + static_cast<int64_t>(first + i / heads) * s.q_width;
-      std::memcpy(out + (head + i % heads) * shape.head_size, tile.out[i], shape.head_size * sizeof(float));
-      if (prepared)
-        s.for_o.prepare_part(model_.kernels(), shape.activations, first + i / heads, tile.out[i],
-                             shape.num_heads * shape.head_size, (head + i % heads) * shape.head_size, shape.head_size,
-                             o.sparse);
-    }
+    const float* out = tile.out;
+    for (int r = part.begin; r < part.end; ++r)
+      for (int h = head; h < head + heads; ++h, out += stride) {
+        const int column = h * shape.head_size;
+        std::memcpy(s.attended.data() + static_cast<int64_t>(r) * s.q_width + column, out, shape.head_size * sizeof(float));
+        if (prepared)
+          s.for_o.prepare_part(model_.kernels(), shape.activations, r, out, shape.num_heads * shape.head_size, column,
+                               shape.head_size, o.sparse);
+      }
   }
 }
 

@@ -117,7 +117,7 @@ class Cache {
   void place_head(int index, int r, int h, int place);
   bool attends_prepared(int index) const;  // its output comes in the form that the next linear takes
   void attend_rows(int index, int num_tokens, int thread, int num_threads);
-  void attend_tile(int index, Range rows, Range heads, int thread);
+  void attend_heads(int index, Range rows, Range heads, int thread);
   float* keys(int layer, int kv_head) const;
   float* values(int layer, int kv_head) const;
 
