@@ -10,9 +10,11 @@
 namespace adtrie {
 namespace {
 
-// Scores of Q queries against B neighbouring blocks of 16 keys, each a plain sum over d in ascending order.
+// Scores of Q queries against B neighbouring blocks of 16 keys, each a plain sum over d in ascending order. As many
+// floats from `next` on come into the caches meanwhile.
 template <int Q, int B>
-inline void block_scores(const float* const* q, const float* block, int d, float* out, int64_t ld) {
+inline void block_scores(const float* const* q, const float* block, int d, float* out, int64_t ld,
+                         const float* next = nullptr) {
   vf acc[Q][B * kParts];
   for (int h = 0; h < Q; ++h)
     for (int i = 0; i < B * kParts; ++i) acc[h][i] = vset(0.0f);
@@ -21,6 +23,7 @@ inline void block_scores(const float* const* q, const float* block, int d, float
     for (int b = 0; b < B; ++b)
       for (int i = 0; i < kParts; ++i)
         key[b * kParts + i] = vload(block + static_cast<int64_t>(b) * d * kPanel + c * kPanel + i * W);
+    for (int b = 0; next && b < B; ++b) __builtin_prefetch(next + (c * B + b) * kPanel);
     for (int h = 0; h < Q; ++h) {
       const vf value = vset(q[h][c]);
       for (int i = 0; i < B * kParts; ++i) acc[h][i] = vfma(key[i], value, acc[h][i]);
@@ -49,11 +52,13 @@ void shared_scores(const AttendTile& t, const Queries& queries, Run run) {
     const int lane = row % kPanel;
     const bool two = end - row >= 2 * kPanel - lane;
     const int take = two ? 2 * kPanel - lane : end - row < kPanel - lane ? end - row : kPanel - lane;
+    const float* next = row + take < end ? block + static_cast<int64_t>(two ? 2 : 1) * t.d * kPanel
+                                         : t.values + static_cast<int64_t>(run.start) * t.d;
     float tile[Q][2 * kPanel];
     if (two)
-      block_scores<Q, 2>(queries.q, block, t.d, tile[0], 2 * kPanel);
+      block_scores<Q, 2>(queries.q, block, t.d, tile[0], 2 * kPanel, next);
     else
-      block_scores<Q, 1>(queries.q, block, t.d, tile[0], 2 * kPanel);
+      block_scores<Q, 1>(queries.q, block, t.d, tile[0], 2 * kPanel, next);
     for (int h = 0; h < Q; ++h) std::memcpy(t.scores + h * t.ld + at, tile[h] + lane, take * sizeof(float));
     at += take, row += take;
   }
@@ -155,8 +160,11 @@ struct Rest {
   Run at(int i) const { return i > 0 ? runs[i] : Run{runs[0].start + skipped, runs[0].length - skipped}; }
 };
 
-// out[h * d + c...] += weights times the values of runs, summed in path order.
-template <int Q>
+constexpr int kValuesAhead = 16;  // rows, as many as a block of keys brought with it
+
+// out[h * d + c...] += weights times the values of runs, summed in path order. With kFetch values come into the caches
+// before they are taken, and as many floats from t.next_keys on.
+template <int Q, bool kFetch>
 void run_values(const AttendTile& t, float* out, Rest path, const float* path_weights) {
   constexpr int kWide = W == 1 ? 1 : W == 8 || Q > 6 ? 2 : 4;  // vectors of d kept in registers at a time
   for (int c = 0; c < t.d; c += kWide * W) {
@@ -172,6 +180,10 @@ void run_values(const AttendTile& t, float* out, Rest path, const float* path_we
         for (int n = 0; n < run.length; ++n, value += t.d) {
           vf v[kWide];
           for (int i = 0; i < kWide; ++i) v[i] = vload(value + i * W);
+          for (int i = 0; kFetch && i < kWide * W; i += kPanel) {
+            __builtin_prefetch(value + kValuesAhead * t.d + i);
+            __builtin_prefetch(t.next_keys + n * t.d + c + i);
+          }
           for (int h = 0; h < Q; ++h) {
             const vf weight = vset(weights[h * t.ld + n]);
             for (int i = 0; i < kWide; ++i) acc[h][i] = vfma(v[i], weight, acc[h][i]);
@@ -229,12 +241,12 @@ inline void attend_queries(const AttendTile& t, int begin, int end) {
   for (int i = 0; i < queries.count * t.d; ++i) out[i] = 0.0f;
   // Sums stay in path order per query, so a row's result does not depend on the rows beside it.
   const Run whole = {t.runs[t.run_ptr[begin]].start, common};
-  with_count<kMaxQueries>(queries.count, [&](auto q) { run_values<q.value>(t, out, {&whole, 1, 0}, t.scores); });
+  with_count<kMaxQueries>(queries.count, [&](auto q) { run_values<q.value, true>(t, out, {&whole, 1, 0}, t.scores); });
   for (int r = begin; r < end; ++r) {
     const int first = (r - begin) * t.heads;
     const Rest rest = {t.runs + t.run_ptr[r], t.run_ptr[r + 1] - t.run_ptr[r], common};
     with_count<kMaxQueries>(t.heads, [&](auto q) {
-      run_values<q.value>(t, out + first * t.d, rest, t.scores + first * t.ld + common);
+      run_values<q.value, false>(t, out + first * t.d, rest, t.scores + first * t.ld + common);
     });
   }
   for (int h = 0; h < queries.count; ++h)

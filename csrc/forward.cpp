@@ -127,6 +127,7 @@ struct Cache::Worker {
     const bool wanted = prepared(l.q) || prepared(l.k) || prepared(l.v);
     const bool gather = l.q.sparse || l.k.sparse || l.v.sparse;
     const Inputs x = normalise(Stage::kNorm, plan.norm_alone, l.attn_norm, wanted, gather);
+    cache.fetch_keys(index, rows, thread, num_threads);
     const int heads = shape.num_heads, kv_heads = shape.num_kv_heads, per_head = shape.head_size / kPanel;
     if (plan.whole_heads && shape.head_size % kPanel == 0) {
       const Range own = split_bytes(heads + kv_heads, thread, num_threads, [&](int head) {

@@ -163,6 +163,7 @@ struct AttendTile {
   const TailPass* passes;  // of all blocks
   const float* keys;
   const float* values;
+  const float* next_keys;  // read after these values
   float *scores, *tails, *turned;
   int64_t ld;
 };
@@ -201,8 +202,8 @@ struct KernelTable {
   // Per block of 32: scale = max|x| / 127, code = round-half-even(x * 127 / max|x|).
   void (*quantize_row)(const float* x, int n, int8_t* codes, float* scales, int32_t* sums);
   void (*rms_norm)(const float* x, const float* weight, float epsilon, int n, float* y);
-  // Rotary embedding of one head in place: (a, b) of the halves -> (a cos - b sin, b cos + a sin), no fused sums.
-  void (*rotate)(float* head, const float* cosine, const float* sine, int half);
+  // Rotary embedding of one head: (a, b) of the halves -> (a cos - b sin, b cos + a sin) * scale, no fused sums.
+  void (*rotate)(const float* head, const float* cosine, const float* sine, int half, float scale, float* out);
   void (*swiglu)(const float* gate, const float* up, int n, float* y);
   // Softmax attention of queries over the rows of their paths; heads <= kMaxQueries.
   void (*attend)(const AttendTile&);

@@ -44,17 +44,18 @@ void rms_norm(const float* x, const float* weight, float epsilon, int n, float* 
   for (; i < n; ++i) y[i] = weight[i] * (x[i] * inverse);
 }
 
-void rotate(float* head, const float* cosine, const float* sine, int half) {
+void rotate(const float* head, const float* cosine, const float* sine, int half, float scale, float* out) {
+  const vf factor = vset(scale);
   int i = 0;
   for (; i + W <= half; i += W) {
     const vf a = vload(head + i), b = vload(head + half + i), c = vload(cosine + i), s = vload(sine + i);
-    vstore(head + i, vsub(vmul(a, c), vmul(b, s)));
-    vstore(head + half + i, vadd(vmul(b, c), vmul(a, s)));
+    vstore(out + i, vmul(vsub(vmul(a, c), vmul(b, s)), factor));
+    vstore(out + half + i, vmul(vadd(vmul(b, c), vmul(a, s)), factor));
   }
   for (; i < half; ++i) {
     const float a = head[i], b = head[i + half];
-    head[i] = a * cosine[i] - b * sine[i];
-    head[i + half] = b * cosine[i] + a * sine[i];
+    out[i] = (a * cosine[i] - b * sine[i]) * scale;
+    out[i + half] = (b * cosine[i] + a * sine[i]) * scale;
   }
 }
 

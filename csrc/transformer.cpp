@@ -85,8 +85,8 @@ void Cache::embed_rows(const int32_t* tokens, const int32_t* places, Range range
   }
 }
 
-// One head of one row in place: bias, optional norm, rotation of the halves.
-void Cache::rotate_head(float* head, const float* bias, const std::vector<float>& norm, int r) {
+// One head of one row: bias and optional norm in place; rotation of the halves, scaled, to out.
+void Cache::rotate_head(float* head, const float* bias, const std::vector<float>& norm, int r, float scale, float* out) {
   const Shape& shape = model_.shape();
   const int size = shape.head_size, half = size / 2;
   if (bias)
@@ -94,7 +94,7 @@ void Cache::rotate_head(float* head, const float* bias, const std::vector<float>
   if (!norm.empty()) model_.kernels().rms_norm(head, norm.data(), shape.rms_epsilon, size, head);
   const float* cosine = scratch_->cosines.data() + static_cast<int64_t>(r) * half;
   const float* sine = scratch_->sines.data() + static_cast<int64_t>(r) * half;
-  model_.kernels().rotate(head, cosine, sine, half);
+  model_.kernels().rotate(head, cosine, sine, half, scale, out);
 }
 
 // The lines that keys and values of rows [range) will be written to come into the caches meanwhile.
@@ -128,23 +128,23 @@ void Cache::place_head(int index, int r, int h, int place) {
   if (h < shape.num_heads) {
     const float scale = 1.0f / std::sqrt(static_cast<float>(size));
     float* head = s.q.data() + static_cast<int64_t>(r) * s.q_width + h * size;
-    rotate_head(head, bias ? bias + h * size : nullptr, layer.q_norm, r);
     float* out = s.rotated.data() + (static_cast<int64_t>(r) * shape.num_heads + h) * stride;
-    for (int i = 0; i < size; ++i) out[i] = head[i] * scale;
+    rotate_head(head, bias ? bias + h * size : nullptr, layer.q_norm, r, scale, out);
     for (int i = size; i < stride; ++i) out[i] = 0.0f;
     return;
   }
   const int kv = h - shape.num_heads, row = place;
   float* key = s.k.data() + static_cast<int64_t>(r) * s.kv_width + kv * size;
-  const float* value = s.v.data() + static_cast<int64_t>(r) * s.kv_width + kv * size;
-  rotate_head(key, bias ? bias + (shape.num_heads + kv) * size : nullptr, layer.k_norm, r);
-  const float* value_bias = bias ? bias + (shape.num_heads + shape.num_kv_heads + kv) * size : nullptr;
+  rotate_head(key, bias ? bias + (shape.num_heads + kv) * size : nullptr, layer.k_norm, r, 1.0f, key);
   float* block = keys(index, kv) + static_cast<int64_t>(row / kPanel) * stride * kPanel + row % kPanel;
+  for (int i = 0; i < size; ++i) block[i * kPanel] = key[i];
+  const float* value = s.v.data() + static_cast<int64_t>(r) * s.kv_width + kv * size;
+  const float* value_bias = bias ? bias + (shape.num_heads + shape.num_kv_heads + kv) * size : nullptr;
   float* slot = values(index, kv) + static_cast<int64_t>(row) * stride;
-  for (int i = 0; i < size; ++i) {
-    block[i * kPanel] = key[i];
-    slot[i] = value_bias ? value[i] + value_bias[i] : value[i];
-  }
+  if (value_bias)
+    for (int i = 0; i < size; ++i) slot[i] = value[i] + value_bias[i];
+  else
+    std::memcpy(slot, value, size * sizeof(float));
 }
 
 bool Cache::attends_prepared(int index) const {
@@ -152,13 +152,32 @@ bool Cache::attends_prepared(int index) const {
   return form == Activations::kBF16 || (form == Activations::kI8 && model_.shape().head_size % kBlock == 0);
 }
 
+// Query heads that are attended together.
+static int heads_together(const Shape& shape) {
+  const int shared = shape.num_heads / shape.num_kv_heads;
+  return shared > kMaxQueries ? 1 : shared;
+}
+
+// The first keys that this thread attends to come into the caches meanwhile; the others follow while it attends.
+void Cache::fetch_keys(int index, int num_tokens, int thread, int num_threads) const {
+  const Shape& shape = model_.shape();
+  const int heads = heads_together(shape);
+  const int head = num_tokens <= kMaxQueries / heads
+                       ? split(shape.num_heads, thread, num_threads).begin
+                       : split(shape.num_heads / heads * num_tokens, thread, num_threads).begin / num_tokens * heads;
+  const int kv = head / (shape.num_heads / shape.num_kv_heads), stride = model_.head_stride();
+  const Run first = scratch_->runs[0];
+  const float* key = keys(index, kv) + static_cast<int64_t>(first.start / kPanel) * kPanel * stride;
+  const int lines = std::min(2 * kPanel, padded(first.length)) / kPanel * stride;
+  for (int i = 0; i < lines; ++i) __builtin_prefetch(key + i * kPanel, 0, 2);
+}
+
 // Threads take rows of a head after those of the head before, which keeps keys and values near. Where the rows fit one
 // tile of queries, heads are shared out, also those of one key/value head: of three such one of two threads would have two.
 void Cache::attend_rows(int index, int num_tokens, int thread, int num_threads) {
   const Shape& shape = model_.shape();
-  const int shared = shape.num_heads / shape.num_kv_heads;
-  const int heads = shared > kMaxQueries ? 1 : shared, tile_rows = kMaxQueries / heads;
-  if (num_tokens <= tile_rows) {
+  const int heads = heads_together(shape);
+  if (num_tokens <= kMaxQueries / heads) {
     const Range own = split(shape.num_heads, thread, num_threads);
     for (int head = own.begin, end; head < own.end; head = end) {
       end = std::min((head / heads + 1) * heads, own.end);
@@ -186,6 +205,7 @@ void Cache::attend_heads(int index, Range rows, Range of_heads, int thread) {
   AttendTile tile{};
   tile.heads = heads, tile.d = stride, tile.ld = s.path_stride;
   tile.keys = keys(index, kv), tile.values = values(index, kv);
+  tile.next_keys = keys(index, std::min(kv + 1, shape.num_kv_heads - 1));
   tile.q_stride = static_cast<int64_t>(shape.num_heads) * stride;
   tile.runs = s.runs.data(), tile.passes = s.paths.passes.data();
   tile.out = own.out.data(), tile.scores = own.scores.data(), tile.tails = own.tails.data(), tile.turned = own.turned.data();

@@ -111,11 +111,12 @@ class Cache {
   void keep_rows(const std::vector<int>& asked);
   void collect_runs(const int32_t* places, int num_tokens);
   void embed_rows(const int32_t* tokens, const int32_t* places, Range range);
-  void rotate_head(float* head, const float* bias, const std::vector<float>& norm, int r);
+  void rotate_head(float* head, const float* bias, const std::vector<float>& norm, int r, float scale, float* out);
   void place_heads(int index, const int32_t* places, Range rows, Range heads);
   void fetch_places(int index, const int32_t* places, Range rows, Range kv_heads) const;
   void place_head(int index, int r, int h, int place);
   bool attends_prepared(int index) const;  // its output comes in the form that the next linear takes
+  void fetch_keys(int index, int num_tokens, int thread, int num_threads) const;
   void attend_rows(int index, int num_tokens, int thread, int num_threads);
   void attend_heads(int index, Range rows, Range heads, int thread);
   float* keys(int layer, int kv_head) const;
