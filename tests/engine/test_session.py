@@ -90,6 +90,30 @@ def test_paths_in_a_hundred_runs(llama: Checkpoint, isa: str) -> None:
         np.testing.assert_array_equal(np.stack(levels)[:, chain], alone)
 
 
+def test_rows_of_a_beam_are_as_alone(llama: Checkpoint, isa: str) -> None:
+    """Twenty rows a level, more than a group, each below any of the last level; few of them are asked for."""
+    engine, prefix = Engine(llama, isa=isa, threads=2), np.arange(21, dtype=np.int32)
+    rng, width, levels = np.random.default_rng(2), 20, 7
+    session, children = engine.session(prefix), np.array([1, 50, 200], dtype=np.int32)
+    paths: list[list[int]] = [[]] * width
+    parents = np.full(width, -1, np.int32)
+    for level in range(levels):
+        chosen = rng.integers(0, width, width)
+        if level:
+            parents = (chosen + width * (level - 1)).astype(np.int32)
+        tokens = rng.integers(0, 288, width).astype(np.int32)
+        paths = [[*paths[chosen[row]], int(tokens[row])] for row in range(width)]
+        asked = rng.random(width) < 0.3
+        ptr = np.concatenate([[0], np.cumsum(np.where(asked, children.size, 0))]).astype(np.int64)
+        scores = session.score(tokens, parents, ptr, np.tile(children, asked.sum()))
+        for row in np.flatnonzero(asked):
+            path = np.array(paths[row], dtype=np.int32)
+            chain = np.arange(-1, path.size - 1, dtype=np.int32)
+            ends = np.where(np.arange(path.size + 1) < path.size, 0, children.size).astype(np.int64)
+            alone = engine.session(prefix).score(path, chain, ends, children)
+            np.testing.assert_array_equal(scores[ptr[row] : ptr[row + 1]], alone)
+
+
 def test_more_rows_than_one_pass(llama: Checkpoint) -> None:
     engine = Engine(llama, weights="float32", activations="float32")
     tokens = np.random.default_rng(0).integers(0, 288, 300).astype(np.int32)
