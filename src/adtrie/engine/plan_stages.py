@@ -17,7 +17,7 @@ from adtrie.engine.plan import Choice, Option, Stage
 GEMMS = ("qkv", "o", "gate_up", "down", "head")
 ROW_PLAN_NUMBERS = 6 + 4 * len(GEMMS)
 PANEL, BLOCK = 16, 32
-REVISION = 2  # of kernels and options: an older plan would still hold, but no longer be the best
+REVISION = 3  # of kernels and options: an older plan would still hold, but no longer be the best
 _TILE_PANELS, _AHEAD, _CHUNKS = (2, 6, 12), (0, 1, 2), (4, 8, 12, 24)
 _CACHES = {0: "", 1: " into the first cache"}  # that weights are fetched to; else the second
 _ONE_STREAM = 1  # panel at a time: some processors fetch a single stream ahead better than we could
