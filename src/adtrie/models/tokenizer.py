@@ -52,7 +52,7 @@ class Tokenizer:
         model = _json_text(plain["model"])  # large, and the same in both
         self._plain = _load(plain, model, where)
         self._plain.encode_special_tokens = True
-        self._definition = (template, model)
+        self._definition = ({key: value for key, value in template.items() if key != "model"}, model)
         vocab = _guarded(where, lambda: _vocabulary(plain, self._plain))
         self.vocab_size = max(vocab.values(), default=0) + 1
         if not vocab or self.vocab_size > MAX_TOKEN_IDS:
