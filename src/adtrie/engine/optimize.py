@@ -32,6 +32,7 @@ _PROBE_BYTES = 256 << 20
 _BUSY = 0.15  # others' share of the machine from which measured times are not to be kept for long
 _LOOK_S = 0.1
 _SHORT_ROWS, _ROUNDS = 16, 3  # up to here options differ by less than two moments do: by turns, several times
+_MOST_ROUNDS = 12  # of one row, where all wait for memory
 _ONE_THREAD_ROWS = 8  # up to here it may pay to let the other threads sleep
 
 
@@ -161,14 +162,13 @@ def _best_plan(bench: _Bench, rows: int, limits: Limits, quick: bool) -> tuple[l
     engine = bench.engine
     sizes = Sizes(engine._model.linear_bytes, bench.context, engine.num_threads)
     stages = stages_of(engine.spec, rows, sizes, quick)
-    tries = 2 if quick else 3
-    costs = _option_costs(bench, rows, stages, limits, tries)
+    costs = _option_costs(bench, rows, stages, limits, quick)
     # A forward meets once per layer for each stage that is not fused, the head apart.
     meeting = limits.meeting_s * engine.spec.num_layers
     every_layer = Limits(limits.near_bytes, limits.bytes_per_s, limits.operations_per_s, meeting)
     found = search(stages, lambda stage, option: costs[stage.name, option.name], every_layer)
     numbers = row_plan(rows, settings_of(found))
-    measured = bench.stages(rows, numbers, tries)
+    measured = bench.stages(rows, numbers, _tries(quick))
     if engine.num_threads > 1 and rows <= _ONE_THREAD_ROWS and _faster_alone(bench, rows, numbers):
         numbers[1] = 1
     return numbers, [
@@ -186,20 +186,24 @@ def _best_plan(bench: _Bench, rows: int, limits: Limits, quick: bool) -> tuple[l
 
 
 def _option_costs(
-    bench: _Bench, rows: int, stages: Sequence[Stage], limits: Limits, tries: int
+    bench: _Bench, rows: int, stages: Sequence[Stage], limits: Limits, quick: bool
 ) -> dict[tuple[str, str], float]:
     """Seconds of every fitting option. One forward times one option of every stage at once."""
     options = {stage.name: fitting(stage, limits) for stage in stages}
     costs: dict[tuple[str, str], float] = {}
-    rounds = _ROUNDS if rows <= _SHORT_ROWS else 1
+    rounds = max(_ROUNDS, 0 if quick else _MOST_ROUNDS // rows) if rows <= _SHORT_ROWS else 1
     for turn in range(rounds * max(map(len, options.values()))):
         taken = {name: few[turn % len(few)] for name, few in options.items()}
         taken["place"] = _place_for(taken["qkv"], options["place"])
-        seconds = bench.stages(rows, row_plan(rows, _settings(taken)), tries)
+        seconds = bench.stages(rows, row_plan(rows, _settings(taken)), _tries(quick))
         for name, option in taken.items():
             known = costs.get((name, option.name), seconds[name])
             costs[name, option.name] = min(known, seconds[name])
     return costs
+
+
+def _tries(quick: bool) -> int:
+    return 2 if quick else 3
 
 
 def _place_for(qkv: Option, places: Sequence[Option]) -> Option:
