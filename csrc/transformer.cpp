@@ -158,6 +158,8 @@ static int heads_together(const Shape& shape) {
   return shared > kMaxQueries ? 1 : shared;
 }
 
+constexpr int kFetchedLines = 128;  // two blocks of heads of 64
+
 // The first keys that this thread attends to come into the caches meanwhile; the others follow while it attends.
 void Cache::fetch_keys(int index, int num_tokens, int thread, int num_threads) const {
   const Shape& shape = model_.shape();
@@ -168,7 +170,7 @@ void Cache::fetch_keys(int index, int num_tokens, int thread, int num_threads) c
   const int kv = head / (shape.num_heads / shape.num_kv_heads), stride = model_.head_stride();
   const Run first = scratch_->runs[0];
   const float* key = keys(index, kv) + static_cast<int64_t>(first.start / kPanel) * kPanel * stride;
-  const int lines = std::min(2 * kPanel, padded(first.length)) / kPanel * stride;
+  const int lines = std::min(kFetchedLines, padded(first.length) / kPanel * stride);
   for (int i = 0; i < lines; ++i) __builtin_prefetch(key + i * kPanel, 0, 2);
 }
 
