@@ -6,6 +6,8 @@ One forward per token with a KV cache and logits of the last row only: less over
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 from typing import Any
 
 from protocol import Decoder, Generated, Timeline, serve
@@ -27,7 +29,11 @@ class Transformers(Decoder):
         dtype = torch.bfloat16 if arguments.form == "bf16" else torch.float32
         model = transformers.AutoModelForCausalLM.from_pretrained(arguments.model, dtype=dtype).eval()
         if arguments.form == "int8":
-            model = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+            # Not a copy: beside other engines there is no room for float32 weights of a second model.
+            linears = {torch.nn.Linear}
+            torch.ao.quantization.quantize_dynamic(model, linears, dtype=torch.qint8, inplace=True)
+            gc.collect()
+            ctypes.CDLL(None).malloc_trim(0)
         self.model = model
 
     def settings(self) -> dict[str, Any]:
