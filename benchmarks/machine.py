@@ -102,8 +102,12 @@ def _cpu_field(name: str) -> str:
 
 
 def commit() -> str:
-    """The commit of the checkout, with -dirty where files were changed."""
-    run = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT, capture_output=True, text=True
-    )
-    return run.stdout.strip() or "unknown"
+    """The commit of the checkout, with -dirty where files were changed that benchmarks do not write themselves."""
+    name = _git("describe", "--always", "--exclude=*").stdout.strip()
+    written = (":(exclude)benchmarks/results", ":(exclude)README.md")
+    changed = _git("diff", "--quiet", "HEAD", "--", ".", *written).returncode != 0
+    return f"{name}-dirty" if name and changed else name or "unknown"
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=False, capture_output=True, text=True)
