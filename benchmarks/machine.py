@@ -102,7 +102,7 @@ def _cpu_field(name: str) -> str:
 
 
 def commit() -> str:
-    """The commit of the checkout, with -dirty where files were changed that benchmarks do not write themselves."""
+    """The commit of the checkout, with -dirty where files changed that benchmarks do not write themselves."""
     name = _git("describe", "--always", "--exclude=*").stdout.strip()
     written = (":(exclude)benchmarks/results", ":(exclude)README.md")
     changed = _git("diff", "--quiet", "HEAD", "--", ".", *written).returncode != 0
