@@ -19,13 +19,14 @@ struct Piece {
   alignas(64) float mins[kManyPanels][kPieceBlocks][kPanel];
 };
 
-// Rows of a tile at the first block of a piece: start[r][block] = -zero * sum of codes, min_weights[r][group].
+// Rows of a tile at the first block of a piece, and what the minima of a group weigh: min_weights[r][group].
 struct PieceRows {
   const int8_t* codes;
   const float* scales;
-  const int32_t (*starts)[kPieceBlocks];
+  const int32_t* sums;
   const float (*min_weights)[kPieceBlocks];
   int64_t stride, blocks;
+  int zero;
 };
 
 // Totals of the rows [R][kManyPanels][16] += what a piece contributes.
@@ -43,9 +44,11 @@ __attribute__((noinline)) void tile_many(const Piece& piece, const PieceRows& x,
   for (int b = 0; b < piece.blocks; ++b) {
     __m512i sums[R][P];
     ADTRIE_UNROLL
-    for (int r = 0; r < R; ++r)
+    for (int r = 0; r < R; ++r) {
+      const __m512i start = MINS ? _mm512_setzero_si512() : _mm512_set1_epi32(-x.zero * x.sums[r * x.blocks + b]);
       ADTRIE_UNROLL
-      for (int p = 0; p < P; ++p) sums[r][p] = MINS ? _mm512_setzero_si512() : _mm512_set1_epi32(x.starts[r][b]);
+      for (int p = 0; p < P; ++p) sums[r][p] = start;
+    }
     const int8_t* inputs = x.codes + b * kBlock;
     ADTRIE_UNROLL
     for (int k = 0; k < 8; ++k) {
@@ -111,21 +114,20 @@ inline void widen(const uint8_t* codes, int blocks, uint8_t* out) {
   }
 }
 
-inline void fetch_ahead(const uint8_t* codes, int bytes) {
-  for (int i = 0; i < bytes; i += 64) fetch(codes + i, _MM_HINT_T1);
+// Lines [lines * turn.index / turn.count, ...) of a piece further on: each tile of rows takes its turn, so that reading
+// is spread over all of the multiplying.
+inline void fetch_turn(const uint8_t* codes, int bytes, Turn turn) {
+  const int lines = bytes / 64;
+  for (int i = lines * turn.index / turn.count; i < lines * (turn.index + 1) / turn.count; ++i)
+    fetch(codes + i * 64, _MM_HINT_T1);
 }
 
-// What the inputs of a piece mean for every row.
-template <bool MINS>
-inline void prepare_rows(const Call& c, int first, int rows, int block, const Piece& piece,
-                         int32_t (*starts)[kPieceBlocks], float (*min_weights)[kPieceBlocks]) {
+// What minima weigh in every row of a piece.
+inline void weigh_minima(const Call& c, int first, int rows, int block, const Piece& piece,
+                         float (*min_weights)[kPieceBlocks]) {
   const int blocks = c.w.num_inputs / kBlock;
   for (int r = 0; r < rows; ++r) {
     const int64_t at = static_cast<int64_t>(first + r) * blocks + block;
-    if (!MINS) {
-      for (int b = 0; b < piece.blocks; ++b) starts[r][b] = -c.w.zero * c.x.sums[at + b];
-      continue;
-    }
     const TileRows row = {nullptr, nullptr, c.x.scales + at, c.x.sums + at, 0, blocks};
     for (int g = 0; g < piece.blocks / piece.per_group; ++g)
       min_weights[r][g] = scaled_sum(row, 0, g * piece.per_group, (g + 1) * piece.per_group);
@@ -137,7 +139,6 @@ template <bool NIBBLES, bool MINS>
 void few_panels(const Call& c, const Stripe* stripes, int panels, const uint8_t* next, int first, int rows) {
   alignas(64) uint8_t bytes[kManyPanels][kPieceBlocks * 512];
   alignas(64) float totals[kRowsAtOnce][kManyPanels][kPanel];
-  alignas(64) int32_t starts[kRowsAtOnce][kPieceBlocks];
   alignas(64) float min_weights[kRowsAtOnce][kPieceBlocks];
   Piece piece;
   const int blocks = c.w.num_inputs / kBlock, most = kPieceBlocks;
@@ -148,24 +149,29 @@ void few_panels(const Call& c, const Stripe* stripes, int panels, const uint8_t*
   for (int block = 0; block < blocks; block += step) {
     piece.blocks = blocks - block < step ? blocks - block : step;
     const int group = block / piece.per_group;
+    const uint8_t* ahead[kManyPanels];
     for (int p = 0; p < panels; ++p) {
       const uint8_t* codes = stripes[p].codes + static_cast<int64_t>(block) * kBlockBytes;
       if (NIBBLES) widen(codes, piece.blocks, bytes[p]);
       piece.codes[p] = NIBBLES ? bytes[p] : codes;
       const bool last = block + step >= blocks;
-      if (!last && c.plan.ahead > 0) fetch_ahead(codes + step * kBlockBytes, step * kBlockBytes);
-      if (last && next && c.plan.ahead > 0) fetch_ahead(next + (stripes[p].codes - stripes[0].codes), step * kBlockBytes);
+      ahead[p] = c.plan.ahead == 0 ? nullptr
+                 : !last           ? codes + step * kBlockBytes
+                 : next            ? next + (stripes[p].codes - stripes[0].codes)
+                                   : nullptr;
       for (int g = 0; g < piece.blocks / piece.per_group; ++g) {
         vstore(piece.scales[p][g], vhalf(stripes[p].scales + (group + g) * kPanel));
         if (MINS) vstore(piece.mins[p][g], vhalf(stripes[p].mins + (group + g) * kPanel));
       }
     }
-    prepare_rows<MINS>(c, first, rows, block, piece, starts, min_weights);
+    if (MINS) weigh_minima(c, first, rows, block, piece, min_weights);
     for (int t = 0; t < tiles; ++t) {
       const int r = rows * t / tiles, count = rows * (t + 1) / tiles - r;
       const int64_t at = static_cast<int64_t>(first + r) * blocks + block;
-      const PieceRows x = {c.x.codes + (first + r) * c.x.stride + block * kBlock, c.x.scales + at, starts + r,
-                           min_weights + r, c.x.stride, blocks};
+      const PieceRows x = {c.x.codes + (first + r) * c.x.stride + block * kBlock, c.x.scales + at, c.x.sums + at,
+                           min_weights + r, c.x.stride, blocks, c.w.zero};
+      for (int p = 0; p < panels; ++p)
+        if (ahead[p]) fetch_turn(ahead[p], step * kBlockBytes, {t, tiles});
       (piece.per_group == 1 ? dispatch_many<MINS, true, kManyRows, kManyPanels>
                             : dispatch_many<MINS, false, kManyRows, kManyPanels>)(piece, x, count, panels,
                                                                                   totals[r][0]);
