@@ -33,6 +33,7 @@ _BUSY = 0.15  # others' share of the machine from which measured times are not t
 _LOOK_S = 0.1
 _SHORT_ROWS, _ROUNDS = 16, 3  # up to here options differ by less than two moments do: by turns, several times
 _MOST_ROUNDS = 12  # of one row, where all wait for memory
+_GAIN, _QUICK_GAIN = 1.01, 1.05  # so many times faster than the likeliest an option must be to be believed
 _ONE_THREAD_ROWS = 8  # up to here it may pay to let the other threads sleep
 
 
@@ -166,7 +167,12 @@ def _best_plan(bench: _Bench, rows: int, limits: Limits, quick: bool) -> tuple[l
     # A forward meets once per layer for each stage that is not fused, the head apart.
     meeting = limits.meeting_s * engine.spec.num_layers
     every_layer = Limits(limits.near_bytes, limits.bytes_per_s, limits.operations_per_s, meeting)
-    found = search(stages, lambda stage, option: costs[stage.name, option.name], every_layer)
+    gain = _QUICK_GAIN if quick else _GAIN
+
+    def doubted(stage: Stage, option: Option) -> float:
+        return costs[stage.name, option.name] * (1.0 if option is stage.options[0] else gain)
+
+    found = search(stages, doubted, every_layer)
     numbers = row_plan(rows, settings_of(found))
     measured = bench.stages(rows, numbers, _tries(quick))
     if engine.num_threads > 1 and rows <= _ONE_THREAD_ROWS and _faster_alone(bench, rows, numbers):
@@ -178,7 +184,7 @@ def _best_plan(bench: _Bench, rows: int, limits: Limits, quick: bool) -> tuple[l
             choice.option.name,
             choice.fused,
             limits.bound_s(choice.stage) * 1e3,
-            choice.predicted_s * 1e3,
+            costs[choice.stage.name, choice.option.name] * 1e3,
             measured[choice.stage.name] * 1e3,
         )
         for choice in found
