@@ -1,5 +1,6 @@
 // AVX2 + FMA + F16C. Compiled with those flags for this file only; called only where the CPU has them.
 #include "kernels.h"
+#include "turn.h"
 
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #include <immintrin.h>
@@ -46,10 +47,6 @@ inline vf vpick(const float* p, vi lanes) {  // a permutation takes the lowest t
   const __m256 low = _mm256_permutevar8x32_ps(vload(p), lanes), high = _mm256_permutevar8x32_ps(vload(p + 8), lanes);
   return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(lanes, 28)));
 }
-inline void vturn(const float* const* rows, int at, float* out) {
-  for (int r = 0; r < 16; ++r)
-    for (int c = 0; c < 16; ++c) out[c * 16 + r] = rows[r][at + c];
-}
 inline vf vbf16(const uint8_t* p, int odd) {
   const __m256i pair = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   return _mm256_castsi256_ps(odd ? _mm256_and_si256(pair, _mm256_set1_epi32(static_cast<int>(0xffff0000)))
@@ -72,10 +69,7 @@ void quantize_row(const float* x, int n, int8_t* codes, float* scales, int32_t* 
   for (int b = 0; b < n / kBlock; ++b) {
     __m256 top = _mm256_setzero_ps();
     for (int i = 0; i < 4; ++i) top = vmax(top, _mm256_andnot_ps(sign, vload(x + b * kBlock + i * 8)));
-    float lanes[8];
-    vstore(lanes, top);
-    float peak = lanes[0];
-    for (int i = 1; i < 8; ++i) peak = lanes[i] > peak ? lanes[i] : peak;
+    const float peak = vtop(top);
     const vf inverse = vset(peak > 0.0f ? 127.0f / peak : 0.0f);
     __m256i sum = _mm256_setzero_si256();
     for (int i = 0; i < 4; ++i) {

@@ -1,5 +1,6 @@
 // Plain C++: the reference for the other tables, the fallback everywhere, the baseline of benchmarks.
 #include "kernels.h"
+#include "turn.h"
 
 #include <cmath>
 #include <cstring>
@@ -40,10 +41,6 @@ inline vf vhalf(const uint16_t* p) { return half_to_float(*p); }
 using vi = int32_t;
 inline vi vlanes(const int32_t* lanes) { return *lanes; }
 inline vf vpick(const float* p, vi lane) { return p[lane]; }
-inline void vturn(const float* const* rows, int at, float* out) {
-  for (int r = 0; r < 16; ++r)
-    for (int c = 0; c < 16; ++c) out[c * 16 + r] = rows[r][at + c];
-}
 
 // Code of one output: byte j of its four, low (0) or high (1) nibble or the whole byte (-1), minus zero.
 inline vf vcode(const uint8_t* p, int j, int nibble, int zero) {

@@ -152,21 +152,26 @@ bool Cache::attends_prepared(int index) const {
   return form == Activations::kBF16 || (form == Activations::kI8 && model_.shape().head_size % kBlock == 0);
 }
 
-// Query heads that are attended together.
-static int heads_together(const Shape& shape) {
-  const int shared = shape.num_heads / shape.num_kv_heads;
-  return shared > kMaxQueries ? 1 : shared;
-}
+// What of a pass a thread attends to: query heads of all rows where the rows fit one tile of queries (heads of one
+// key/value head are then shared out too: of three such one of two threads would have two), else rows of each `heads`
+// heads after those of the heads before, which keeps keys and values near.
+struct AttendShare {
+  AttendShare(const Shape& shape, int num_tokens, int thread, int num_threads)
+      : heads(shape.num_heads / shape.num_kv_heads > kMaxQueries ? 1 : shape.num_heads / shape.num_kv_heads),
+        whole_rows(num_tokens <= kMaxQueries / heads),
+        own(split(whole_rows ? shape.num_heads : shape.num_heads / heads * num_tokens, thread, num_threads)) {}
+  int heads;  // that are attended together
+  bool whole_rows;
+  Range own;
+};
 
 constexpr int kFetchedLines = 128;  // two blocks of heads of 64
 
 // The first keys that this thread attends to come into the caches meanwhile; the others follow while it attends.
 void Cache::fetch_keys(int index, int num_tokens, int thread, int num_threads) const {
   const Shape& shape = model_.shape();
-  const int heads = heads_together(shape);
-  const int head = num_tokens <= kMaxQueries / heads
-                       ? split(shape.num_heads, thread, num_threads).begin
-                       : split(shape.num_heads / heads * num_tokens, thread, num_threads).begin / num_tokens * heads;
+  const AttendShare share(shape, num_tokens, thread, num_threads);
+  const int head = share.whole_rows ? share.own.begin : share.own.begin / num_tokens * share.heads;
   const int kv = head / (shape.num_heads / shape.num_kv_heads), stride = model_.head_stride();
   const Run first = scratch_->runs[0];
   const float* key = keys(index, kv) + static_cast<int64_t>(first.start / kPanel) * kPanel * stride;
@@ -174,20 +179,15 @@ void Cache::fetch_keys(int index, int num_tokens, int thread, int num_threads) c
   for (int i = 0; i < lines; ++i) __builtin_prefetch(key + i * kPanel, 0, 2);
 }
 
-// Threads take rows of a head after those of the head before, which keeps keys and values near. Where the rows fit one
-// tile of queries, heads are shared out, also those of one key/value head: of three such one of two threads would have two.
 void Cache::attend_rows(int index, int num_tokens, int thread, int num_threads) {
-  const Shape& shape = model_.shape();
-  const int heads = heads_together(shape);
-  if (num_tokens <= kMaxQueries / heads) {
-    const Range own = split(shape.num_heads, thread, num_threads);
+  const auto [heads, whole_rows, own] = AttendShare(model_.shape(), num_tokens, thread, num_threads);
+  if (whole_rows) {
     for (int head = own.begin, end; head < own.end; head = end) {
       end = std::min((head / heads + 1) * heads, own.end);
       attend_heads(index, {0, num_tokens}, {head, end}, thread);
     }
     return;
   }
-  const Range own = split(shape.num_heads / heads * num_tokens, thread, num_threads);
   for (int item = own.begin, end; item < own.end; item = end) {
     const int first = item / num_tokens * num_tokens, head = item / num_tokens * heads;
     end = std::min(first + num_tokens, own.end);
