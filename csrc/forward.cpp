@@ -4,6 +4,7 @@
 // the rows go on whose hidden states were asked for.
 #include <algorithm>
 #include <cstring>
+#include <initializer_list>
 
 #include "scratch.h"
 
@@ -112,21 +113,27 @@ struct Cache::Worker {
     return {values, stride, &into};
   }
 
-  Inputs normalise(Stage stage, bool alone, const std::vector<float>& weight, bool wanted, bool gather) {
-    Lines<float>& normed = s.local[alone ? thread : 0].normed;
+  // Normalised rows as `linears` take them. Where none takes floats a row's are gone with the next row: what is not
+  // written drives nothing out of the caches.
+  Inputs normalise(Stage stage, bool alone, const std::vector<float>& weight, std::initializer_list<const Panels*> linears) {
+    bool wanted = false, gather = false, floats = false;
+    for (const Panels* w : linears) wanted |= prepared(*w), floats |= !prepared(*w), gather |= w->sparse;
+    Lines<float>& normed = s.local[floats && !alone ? 0 : thread].normed;
+    PreparedRows& into = s.local[alone ? thread : 0].prepared;
     const Range range = alone ? Range{0, rows} : mine(rows);
-    for (int r = range.begin; r < range.end; ++r)
-      kernels.rms_norm(row(s.x, r, s.hidden), weight.data(), shape.rms_epsilon, shape.hidden,
-                       row(normed, r, s.hidden));
-    return prepare(stage, alone, wanted, gather, normed.data(), s.hidden, shape.hidden);
+    for (int r = range.begin; r < range.end; ++r) {
+      float* out = row(normed, floats ? r : 0, s.hidden);
+      kernels.rms_norm(row(s.x, r, s.hidden), weight.data(), shape.rms_epsilon, shape.hidden, out);
+      if (wanted) into.prepare(kernels, shape.activations, r, out, shape.hidden, gather);
+    }
+    end(stage, alone);
+    return {normed.data(), s.hidden, &into};
   }
 
   // Whole heads for each thread where that divides the work well enough, else panels and one more barrier.
   void project(int index) {
     const Layer& l = model.layers[index];
-    const bool wanted = prepared(l.q) || prepared(l.k) || prepared(l.v);
-    const bool gather = l.q.sparse || l.k.sparse || l.v.sparse;
-    const Inputs x = normalise(Stage::kNorm, plan.norm_alone, l.attn_norm, wanted, gather);
+    const Inputs x = normalise(Stage::kNorm, plan.norm_alone, l.attn_norm, {&l.q, &l.k, &l.v});
     cache.fetch_keys(index, rows, thread, num_threads);
     const int heads = shape.num_heads, kv_heads = shape.num_kv_heads, per_head = shape.head_size / kPanel;
     if (plan.whole_heads && shape.head_size % kPanel == 0) {
@@ -173,8 +180,7 @@ struct Cache::Worker {
   // Gate, up and their product a few panels at a time, so that they never leave the near caches as floats.
   void gate(int index) {
     const Layer& l = model.layers[index];
-    const Inputs x = normalise(Stage::kMlpNorm, plan.mlp_norm_alone, l.mlp_norm, prepared(l.gate) || prepared(l.up),
-                               l.gate.sparse || l.up.sparse);
+    const Inputs x = normalise(Stage::kMlpNorm, plan.mlp_norm_alone, l.mlp_norm, {&l.gate, &l.up});
     const bool prepares = prepared(l.down);
     Scratch::Local& own = s.local[thread];
     const Range all = split_pairs(l.gate, l.up, thread, num_threads);

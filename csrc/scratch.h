@@ -17,7 +17,8 @@ struct Cache::Scratch {
   };
   int hidden, q_width, kv_width, inner;  // padded column counts
   int path_stride = 0;                   // longest path of the pass, padded
-  Lines<float> x, q, k, v, rotated, attended, gated, cosines, sines;
+  Lines<float> x, q, k, v, apart, attended, gated, cosines, sines;
+  Lines<float>& rotated;  // [rows, heads, head_stride]: q in place, apart from it where heads are no whole vectors
   PreparedRows for_o, for_down;
   std::vector<Local> local;
   std::vector<Run> runs;
@@ -26,7 +27,8 @@ struct Cache::Scratch {
 
   Scratch(const Shape& s, int head_stride, int num_threads)
       : hidden(padded(s.hidden)), q_width(padded(s.num_heads * s.head_size)),
-        kv_width(padded(s.num_kv_heads * s.head_size)), inner(padded(s.intermediate)), local(num_threads) {
+        kv_width(padded(s.num_kv_heads * s.head_size)), inner(padded(s.intermediate)),
+        rotated(head_stride == s.head_size ? q : apart), local(num_threads) {
     for (Local& own : local) 
       own.out.resize(static_cast<size_t>(kGroupRows) * kMaxQueries * head_stride), own.turned.resize(own.out.size());
   }
@@ -47,7 +49,7 @@ struct Cache::Scratch {
     for (size_t i = 0; i < local.size(); ++i) {
       grow(local[i].scores, kMaxQueries, path_stride);
       grow(local[i].gate, rows, std::min(gate, inner + kBlock)), grow(local[i].up, rows, std::min(gate, inner + kBlock));
-      if (i == 0 || alone(plan)) grow(local[i].normed, rows, hidden);
+      grow(local[i].normed, i == 0 || alone(plan) ? rows : 1, hidden);
     }
   }
 
