@@ -1,4 +1,4 @@
-// The module adtrie._trie: children of trie nodes from NumPy arrays, bits of entries, texts like a query. Apart from
+// The module adtrie._trie: children of trie nodes from NumPy arrays, steps of a beam, bits of entries, texts like a query. Apart from
 // _core, so that a catalogue needs no engine. Arrays are checked here.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
@@ -96,7 +96,8 @@ NB_MODULE(_trie, m) {
 #if defined(__x86_64__)
   if (!__builtin_cpu_supports("popcnt")) throw nb::import_error("this processor cannot count bits");
 #endif
-  m.doc() = "Children of trie nodes, bits of entries and texts like a query, the fast twin of parts of adtrie.catalogue";
+  m.doc() = "Children of trie nodes, steps of a beam, bits of entries and texts like a query, the fast twins of NumPy code";
+  bind_beam(m);
   bind_bitmap(m);
   bind_lexical(m);
 

@@ -32,6 +32,7 @@ nb::ndarray<nb::numpy, T> owned(std::vector<Stored>&& values) {
   return nb::ndarray<nb::numpy, T>(reinterpret_cast<T*>(held->data()), {held->size()}, owner);
 }
 
+void bind_beam(nb::module_& m);
 void bind_bitmap(nb::module_& m);
 void bind_lexical(nb::module_& m);
 

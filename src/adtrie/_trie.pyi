@@ -29,6 +29,30 @@ class Trie:
         ranks: NDArray[np.uint32] | None,
     ) -> _Found: ...
 
+def keep_best(
+    width: int,
+    depth: NDArray[np.int64],
+    score: NDArray[np.float64],
+    done_lo: NDArray[np.int64],
+    done_score: NDArray[np.float64],
+    ptr: NDArray[np.int64],
+    tokens: NDArray[np.int32],
+    lo: NDArray[np.int64],
+    hi: NDArray[np.int64],
+    is_leaf: NDArray[np.bool_],
+    scores: NDArray[np.float64],
+    first_row: int,
+) -> tuple[
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.int32],
+    NDArray[np.int32],
+    NDArray[np.float64],
+    NDArray[np.int64],
+    NDArray[np.float64],
+    float,
+]: ...
 def mark(words: NDArray[np.uint64], entries: NDArray[np.uint32], size: int) -> None: ...
 def mark_ranges(
     words: NDArray[np.uint64],

@@ -54,11 +54,13 @@ class Remaining:
 
 def node_arrays(lo: Any, hi: Any, depth: Any) -> tuple[Int64, Int64, Int64]:
     """The columns of n nodes, or of one given as numbers, as int64[n] each."""
-    return (
-        np.atleast_1d(np.asarray(lo, dtype=np.int64)),
-        np.atleast_1d(np.asarray(hi, dtype=np.int64)),
-        np.atleast_1d(np.asarray(depth, dtype=np.int64)),
-    )
+    return _column(lo), _column(hi), _column(depth)
+
+
+def _column(numbers: Any) -> Int64:
+    if type(numbers) is np.ndarray and numbers.dtype == np.int64 and numbers.ndim == 1:
+        return numbers
+    return np.atleast_1d(np.asarray(numbers, dtype=np.int64))
 
 
 def join_levels(levels: list[tuple[Int32, Int64, Int64, Int64, Int64]], found: list[Children]) -> Subtree:

@@ -15,6 +15,7 @@ from adtrie.search.deadline import OutOfTime
 from adtrie.search.scorer import Scorer, child_scores
 
 if TYPE_CHECKING:
+    from adtrie.catalogue.nodes import Children
     from adtrie.catalogue.prior import Bonus
     from adtrie.catalogue.trie import Trie
 
@@ -173,6 +174,46 @@ class Frontier:
         count.cumsum(out=ptr[1:])
         below = self.children(asked)
         self.score[below] = child_scores(self._scorer, tokens, parents, ptr, self.token[below])
+
+    def feed_apart(
+        self, tokens: NDArray[np.int32], parents: NDArray[np.int32], below: Children
+    ) -> tuple[int, NDArray[np.float64]]:
+        """One forward of rows that are not in the store: their first number, their children's own scores."""
+        first_row = self._prompt.size + self.rows
+        scores = child_scores(self._scorer, tokens, parents, below.ptr, below.tokens)
+        self.forwards += 1
+        self.rows += tokens.size
+        return first_row, scores
+
+    def adopt(
+        self,
+        lo: NDArray[np.int64],
+        hi: NDArray[np.int64],
+        depth: NDArray[np.int64],
+        token: NDArray[np.int32],
+        row: NDArray[np.int32],
+        score: NDArray[np.float64],
+    ) -> Nodes:
+        """Adds unfed nodes of known score, without a prior; row int32[n]: those of their unknown parents."""
+        above, below = self._new(lo.size), self._new(lo.size)
+        self.row[above] = row
+        self.lo[below], self.hi[below], self.depth[below] = lo, hi, depth
+        self.token[below], self.score[below], self.parent[below] = token, score, above
+        self.leaf[below], self.row[below], self.first[below], self.count[below] = False, -1, -1, 0
+        return below
+
+    def adopt_finished(self, lo: NDArray[np.int64], score: NDArray[np.float64]) -> Nodes:
+        """Adds the leaves of entries of known score."""
+        added = self._new(lo.size)
+        self.lo[added], self.hi[added], self.score[added] = lo, lo + 1, score
+        self.leaf[added], self.first[added], self.count[added] = True, added, 0
+        return added
+
+    def _new(self, count: int) -> Nodes:
+        start = self.size
+        self._reserve(start + count)
+        self.size = start + count
+        return np.arange(start, self.size)
 
     def _reserve(self, size: int) -> None:
         """Grows every column to at least `size` by doubling."""

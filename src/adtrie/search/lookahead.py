@@ -82,6 +82,10 @@ class Lookahead:
             levels[depth:] = [np.concatenate((*levels[depth : depth + 1], more)), *levels[depth + 1 :]]
         self.nodes.feed([needed, *levels])
 
+    def feeds_only(self, num_needed: int) -> bool:
+        """Whether so many needed nodes are fed in one forward, with nothing besides."""
+        return num_needed < self.max_rows and not self._may_pay(num_needed, num_needed)
+
     def _may_pay(self, num_needed: int, must: int) -> bool:
         """Whether a row more costs less now than one might save later, when a quarter of the nodes is left.
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from adtrie.config import RowCost
+from adtrie.search.beam import run_steps
 from adtrie.search.deadline import OutOfTime
 from adtrie.search.frontier import ROOT, Frontier
 from adtrie.search.lookahead import Lookahead
@@ -57,12 +58,20 @@ def verify(
     named = np.sort(check_seeds(seeds, trie.num_entries))
     nodes = Frontier(scorer, trie, check_prompt(prompt), prior)
     lookahead = Lookahead(nodes, trie, cost, max_rows)
+    scores_alone = prior is None and not scorer.renormalised and named.size == 0
     beams, dropped = np.array([ROOT]), -np.inf
     try:
         lookahead.feed(beams, width)
         while (live := beams[~nodes.leaf[beams]]).size:
             nodes.reveal(live)
-            if (needed := live[nodes.is_open(live)]).size:
+            needed = live[nodes.is_open(live)]
+            if scores_alone and needed.size == live.size and lookahead.feeds_only(live.size):
+                beams, least, late = run_steps(nodes, trie, beams, width, lookahead.feeds_only)
+                dropped = max(dropped, least)
+                if late is not None:
+                    raise late
+                continue
+            if needed.size:
                 lookahead.feed(needed, 1.0 + (width - beams.size) / live.size)
                 continue
             pool = np.concatenate((beams[nodes.leaf[beams]], nodes.children(live)))
