@@ -17,7 +17,7 @@ from adtrie.engine.plan import Choice, Option, Stage
 GEMMS = ("qkv", "o", "gate_up", "down", "head")
 ROW_PLAN_NUMBERS = 6 + 4 * len(GEMMS)
 PANEL, BLOCK = 16, 32
-REVISION = 3  # of kernels and options: an older plan would still hold, but no longer be the best
+REVISION = 4  # of kernels and options: an older plan would still hold, but no longer be the best
 _TILE_PANELS, _AHEAD, _CHUNKS = (2, 6, 12), (0, 1, 2), (4, 8, 12, 24)
 _CACHES = {0: "", 1: " into the first cache"}  # that weights are fetched to; else the second
 _ONE_STREAM = 1  # panel at a time: some processors fetch a single stream ahead better than we could
@@ -41,7 +41,9 @@ def gemm_options(rows: int, width: int, quick: bool, needs: str = MET) -> tuple[
     tiles = _TILE_PANELS[1:2] if quick else _TILE_PANELS
     if rows <= STREAMED:
         tiles = (*tiles, _ONE_STREAM)
-    ahead = _AHEAD[:2] if quick else _AHEAD
+    ahead: tuple[int, ...] = _AHEAD[:2] if quick else _AHEAD
+    if 1 < rows <= STREAMED:  # not to fetch is to leave the next linear's first weights to its cost
+        ahead = ahead[1:]
     options = [
         Option(
             f"tiles of {panels} panels, fetched {distance} ahead{cache}",
@@ -64,7 +66,7 @@ def gemm_options(rows: int, width: int, quick: bool, needs: str = MET) -> tuple[
                 needs,
                 "panels",
             )
-            for distance in _AHEAD[:2]
+            for distance in ahead[:2]
         ]
     return tuple(sorted(options, key=lambda o: (o.settings["ahead"] != 1, o.settings["panels"] != 6)))
 
