@@ -103,12 +103,17 @@ struct Cache::Worker {
       meet(stage);
   }
 
-  // The form of input rows that linears take, by every thread alone for all of them or shared out.
-  Inputs prepare(Stage stage, bool alone, bool wanted, bool gather, const float* values, int64_t stride, int width) {
+  // Rows as linears take them, by every thread alone for all of them or shared out: floats_of(r) makes or finds the floats
+  // of a row, which lie in `values` if they are wanted later.
+  template <typename Floats>
+  Inputs prepare(Stage stage, bool alone, bool wanted, bool gather, const float* values, int64_t stride, int width,
+                 const Floats& floats_of) {
     PreparedRows& into = s.local[alone ? thread : 0].prepared;
     const Range range = alone ? Range{0, rows} : mine(rows);
-    for (int r = range.begin; wanted && r < range.end; ++r)
-      into.prepare(kernels, shape.activations, r, values + r * stride, width, gather);
+    for (int r = range.begin; r < range.end; ++r) {
+      const float* floats = floats_of(r);
+      if (wanted) into.prepare(kernels, shape.activations, r, floats, width, gather);
+    }
     end(stage, alone);
     return {values, stride, &into};
   }
@@ -119,15 +124,11 @@ struct Cache::Worker {
     bool wanted = false, gather = false, floats = false;
     for (const Panels* w : linears) wanted |= prepared(*w), floats |= !prepared(*w), gather |= w->sparse;
     Lines<float>& normed = s.local[floats && !alone ? 0 : thread].normed;
-    PreparedRows& into = s.local[alone ? thread : 0].prepared;
-    const Range range = alone ? Range{0, rows} : mine(rows);
-    for (int r = range.begin; r < range.end; ++r) {
+    return prepare(stage, alone, wanted, gather, normed.data(), s.hidden, shape.hidden, [&](int r) {
       float* out = row(normed, floats ? r : 0, s.hidden);
       kernels.rms_norm(row(s.x, r, s.hidden), weight.data(), shape.rms_epsilon, shape.hidden, out);
-      if (wanted) into.prepare(kernels, shape.activations, r, out, shape.hidden, gather);
-    }
-    end(stage, alone);
-    return {normed.data(), s.hidden, &into};
+      return out;
+    });
   }
 
   // Whole heads for each thread where that divides the work well enough, else panels and one more barrier.
@@ -167,7 +168,7 @@ struct Cache::Worker {
     const Inputs x = cache.attends_prepared(index)
                          ? Inputs{s.attended.data(), s.q_width, &s.for_o}
                          : prepare(Stage::kO, plan.norm_alone, prepared(l.o), l.o.sparse, s.attended.data(),
-                                   s.q_width, width);
+                                   s.q_width, width, [&](int r) { return row(s.attended, r, s.q_width); });
     const Range panels = mine(l.o);
     apply(l.o, panels, x, s.x.data(), s.hidden, true, plan.o, part(l.gate));
     if (!l.o_bias.empty())

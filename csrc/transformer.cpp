@@ -224,12 +224,12 @@ void Cache::attend_heads(int index, Range rows, Range of_heads, int thread) {
     for (int r = part.begin; r < part.end; ++r)
       for (int h = head; h < head + heads; ++h, out += stride) {
         const int column = h * shape.head_size;
-        float* floats = s.attended.data() + static_cast<int64_t>(r) * s.q_width + column;
-        if (!prepared)
-          std::memcpy(floats, out, shape.head_size * sizeof(float));
-        else
+        if (prepared)
           s.for_o.prepare_part(model_.kernels(), shape.activations, r, out, shape.num_heads * shape.head_size, column,
                                shape.head_size, o.sparse);
+        else
+          std::memcpy(s.attended.data() + static_cast<int64_t>(r) * s.q_width + column, out,
+                      shape.head_size * sizeof(float));
       }
   }
 }

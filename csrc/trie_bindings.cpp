@@ -1,5 +1,5 @@
-// The module adtrie._trie: children of trie nodes from NumPy arrays, steps of a beam, bits of entries, texts like a query. Apart from
-// _core, so that a catalogue needs no engine. Arrays are checked here.
+// The module adtrie._trie: children of trie nodes from NumPy arrays, steps of a beam, bits of entries, texts like a
+// query. Apart from _core, so that a catalogue needs no engine. Arrays are checked here.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>

@@ -66,7 +66,8 @@ def gemm_options(rows: int, width: int, quick: bool, needs: str = MET) -> tuple[
                 needs,
                 "panels",
             )
-            for distance in ahead[:2]
+            for distance in ahead
+            if distance < 2  # here it is fetched or not
         ]
     return tuple(sorted(options, key=lambda o: (o.settings["ahead"] != 1, o.settings["panels"] != 6)))
 

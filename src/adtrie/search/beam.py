@@ -79,9 +79,8 @@ def slow_keep_best(
     lo = np.concatenate((beam.done_lo, below.lo))
     kept = best(total, lo, width)
     dropped = float(np.delete(total, kept).max(initial=-np.inf))
-    child = kept - beam.done_lo.size
-    done = (child < 0) | below.is_leaf[np.maximum(child, 0)] if below.lo.size else child < 0
-    live = child[~done]
+    done = np.concatenate((np.ones(beam.done_lo.size, np.bool_), below.is_leaf))[kept]
+    live = kept[~done] - beam.done_lo.size
     return Beam(
         below.lo[live],
         below.hi[live],

@@ -199,14 +199,14 @@ class Frontier:
         self.row[above] = row
         self.lo[below], self.hi[below], self.depth[below] = lo, hi, depth
         self.token[below], self.score[below], self.parent[below] = token, score, above
-        self.leaf[below], self.row[below], self.first[below], self.count[below] = False, -1, -1, 0
+        self.row[below], self.first[below] = -1, -1
         return below
 
     def adopt_finished(self, lo: NDArray[np.int64], score: NDArray[np.float64]) -> Nodes:
         """Adds the leaves of entries of known score."""
         added = self._new(lo.size)
         self.lo[added], self.hi[added], self.score[added] = lo, lo + 1, score
-        self.leaf[added], self.first[added], self.count[added] = True, added, 0
+        self.leaf[added], self.first[added] = True, added
         return added
 
     def _new(self, count: int) -> Nodes:
